@@ -1,0 +1,96 @@
+//! Where the threads meet: the volumes that are known, and how to wake those who wait for news.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::stream::volume::Volume;
+
+/// Shared by all threads.
+#[derive(Debug, Default)]
+pub struct Hub {
+    volumes: RwLock<Vec<Arc<Volume>>>,
+    forwarders: RwLock<Vec<Arc<Notify>>>,
+    growth: AtomicU64,
+    /// Directories that cannot be used, and why.
+    problems: Mutex<BTreeMap<PathBuf, String>>,
+    /// Wakes the rotator.
+    pub rotator: Waker,
+}
+
+impl Hub {
+    /// All volumes with a log file so far.
+    pub fn volumes(&self) -> Vec<Arc<Volume>> {
+        self.volumes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds a volume.
+    pub fn add_volume(&self, volume: Arc<Volume>) {
+        self.volumes.write().unwrap_or_else(PoisonError::into_inner).push(volume);
+    }
+
+    /// A directory cannot be used.
+    pub fn set_problem(&self, base: &Path, problem: String) {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).insert(base.to_owned(), problem);
+    }
+
+    /// It can.
+    pub fn clear_problem(&self, base: &Path) {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).remove(base);
+    }
+
+    /// Directories that cannot be used, and why.
+    pub fn problems(&self) -> BTreeMap<PathBuf, String> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes whenever the set of feeds changes.
+    pub fn version(&self) -> u64 {
+        let volumes = self.volumes.read().unwrap_or_else(PoisonError::into_inner);
+        volumes.iter().map(|volume| volume.version()).sum::<u64>() + volumes.len() as u64
+    }
+
+    /// Adds somebody to be woken when there is more to forward.
+    pub fn add_forwarder(&self, notify: Arc<Notify>) {
+        self.forwarders.write().unwrap_or_else(PoisonError::into_inner).push(notify);
+    }
+
+    /// Changes whenever files grew.
+    pub fn growth(&self) -> u64 {
+        self.growth.load(Ordering::Acquire)
+    }
+
+    /// There is more to forward.
+    pub fn wake_forwarders(&self) {
+        self.growth.fetch_add(1, Ordering::AcqRel);
+        for notify in self.forwarders.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            notify.notify_one();
+        }
+    }
+}
+
+/// Wakes one thread; a wake that comes before the wait is not lost.
+#[derive(Debug, Default)]
+pub struct Waker {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Waker {
+    /// Wakes.
+    pub fn wake(&self) {
+        *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until woken, at most for `timeout`.
+    pub fn wait(&self, timeout: Duration) {
+        let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(woken, timeout, |woken| !*woken);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+}
