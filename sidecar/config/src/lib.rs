@@ -9,13 +9,29 @@
 //!
 //! The README beside this package is the reference of every field.
 
-pub mod defaults;
-mod error;
-pub mod names;
+mod parse;
+
+mod raw;
+
+mod shape;
+
+mod check;
+
 mod types;
+
 mod units;
 
+mod render;
+
+mod error;
+mod nearest;
+
+pub mod defaults;
+pub mod names;
+
 pub use error::{FieldError, ParseError};
+pub use parse::parse;
+pub use render::render;
 pub use types::{
     Archive, ClientCertificate, Compression, Config, Delivery, Destination, Endpoint, Facility, Fallback,
     Files, Format, Forward, Framing, Log, Method, Mode, Naming, Param, Process, ReadFrom, Reopen,

@@ -26,10 +26,6 @@ const SUFFIXES: [(&str, u64); 13] = [
     ("Ei", 1 << 60),
 ];
 
-/// Binary suffixes from the largest down, for writing.
-const BINARY: [(&str, u64); 6] =
-    [("Ei", 1 << 60), ("Pi", 1 << 50), ("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)];
-
 impl ByteSize {
     /// The number of bytes.
     pub const fn bytes(self) -> u64 {
@@ -38,13 +34,12 @@ impl ByteSize {
 }
 
 impl fmt::Display for ByteSize {
-    /// Writes the largest binary suffix that divides the number.
+    /// Writes the shortest form; of equally short ones the binary.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fitting = BINARY.iter().find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit));
-        match fitting {
-            Some((suffix, unit)) => write!(out, "{}{suffix}", self.0 / unit),
-            None => write!(out, "{}", self.0),
-        }
+        let forms = SUFFIXES.iter().rev().filter(|(_, factor)| self.0.is_multiple_of(*factor));
+        let texts = forms.map(|(suffix, factor)| format!("{}{suffix}", self.0 / factor));
+        // Zero divides by everything: its shortest form is the one without suffix.
+        out.write_str(&texts.min_by_key(String::len).unwrap_or_default())
     }
 }
 
@@ -156,11 +151,20 @@ mod tests {
     }
 
     #[test]
-    fn writes_the_largest_binary_unit_that_divides() {
-        assert_eq!(ByteSize(0).to_string(), "0");
-        assert_eq!(ByteSize(100 << 20).to_string(), "100Mi");
-        assert_eq!(ByteSize(1536).to_string(), "1536");
-        assert_eq!(ByteSize(3 << 29).to_string(), "1536Mi");
-        assert_eq!(ByteSize(500_000).to_string(), "500000");
+    fn writes_the_shortest_form() {
+        for (bytes, text) in [
+            (0, "0"),
+            (1, "1"),
+            (1000, "1k"),
+            (1024, "1Ki"),
+            (1536, "1536"),
+            (100 << 20, "100Mi"),
+            (3 << 29, "1536Mi"),
+            (500_000, "500k"),
+            (1_024_000, "1024k"),
+            (u64::MAX, "18446744073709551615"),
+        ] {
+            assert_eq!(ByteSize(bytes).to_string(), text);
+        }
     }
 }
