@@ -1,0 +1,6 @@
+//! Rotation: give a log path a new file, prove that the old one has no writer left, keep what it held.
+//!
+//! In the order in which a rotation passes them. Deciding is pure (P), acting and looking are thin (E), and
+//! whoever drives them observes again after every step.
+
+pub mod naming; // P  what an archive is called
