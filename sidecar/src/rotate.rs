@@ -3,4 +3,6 @@
 //! In the order in which a rotation passes them. Deciding is pure (P), acting and looking are thin (E), and
 //! whoever drives them observes again after every step.
 
-pub mod naming; // P  what an archive is called
+pub mod attributes;
+pub mod directory; // E  files by name inside one opened directory
+pub mod naming; // P  what an archive is called // E  owner, mode, lists and user attributes of a new file
