@@ -5,4 +5,5 @@
 
 pub mod attributes;
 pub mod directory; // E  files by name inside one opened directory
+pub mod exchange; // E  a new file in the log's place, the old one under its archive name
 pub mod naming; // P  what an archive is called // E  owner, mode, lists and user attributes of a new file
