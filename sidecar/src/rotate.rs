@@ -3,7 +3,20 @@
 //! In the order in which a rotation passes them. Deciding is pure (P), acting and looking are thin (E), and
 //! whoever drives them observes again after every step.
 
-pub mod attributes;
+// What is on disk.
+pub mod naming; // P  what an archive is called
+
 pub mod directory; // E  files by name inside one opened directory
+
+pub mod attributes; // E  owner, mode, lists and user attributes of a new file
+
+// One rotation.
 pub mod exchange; // E  a new file in the log's place, the old one under its archive name
-pub mod naming; // P  what an archive is called // E  owner, mode, lists and user attributes of a new file
+
+pub mod process; // P  what /proc says about one process
+
+pub mod processes; // E  all processes, and who may write to a file
+
+pub mod probe; // E  may anybody still write to the old file?
+
+pub mod reopen; // P  has the writer reopened, and when to signal again
