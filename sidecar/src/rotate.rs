@@ -20,3 +20,9 @@ pub mod processes; // E  all processes, and who may write to a file
 pub mod probe; // E  may anybody still write to the old file?
 
 pub mod reopen; // P  has the writer reopened, and when to signal again
+
+pub mod targets; // P  which processes get the signal
+
+pub mod signal; // E  sends it to exactly those, and sees whether they die of it
+
+pub mod breaker; // P  never signals again what did
