@@ -1,1 +1,4 @@
 //! Capstan sidecar.
+
+pub mod rotate;
+pub mod sys;
