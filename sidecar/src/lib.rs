@@ -1,1 +1,3 @@
 //! Capstan sidecar.
+
+pub mod syslog;
