@@ -1,3 +1,6 @@
 //! Capstan sidecar.
 
+pub mod forward;
 pub mod syslog;
+
+pub mod sys;
