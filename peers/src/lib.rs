@@ -1,1 +1,7 @@
-//! The other side.
+//! The other side: real and fault-injecting parts for tests, the demo and benchmarks.
+//!
+//! Nothing in here knows the sidecar. Every part runs on 127.0.0.1 only, keeps its files in a directory it
+//! is given or a temporary one, and ends the processes it started, by their id, when it is dropped.
+
+pub mod certificates;
+pub mod ports;
