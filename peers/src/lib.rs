@@ -5,3 +5,8 @@
 
 pub mod certificates;
 pub mod ports;
+
+pub mod binaries;
+pub mod child;
+
+pub mod rsyslog;
