@@ -9,4 +9,8 @@ pub mod ports;
 pub mod binaries;
 pub mod child;
 
+pub mod client;
+pub mod framing;
+// Receivers.
+pub mod collector;
 pub mod rsyslog;
