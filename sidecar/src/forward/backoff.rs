@@ -51,8 +51,9 @@ mod tests {
     #[test]
     fn the_ceiling_doubles_up_to_thirty_seconds_and_stays_there() {
         let mut backoff = Backoff::default();
-        let ceilings: Vec<_> =
-            (0..100).map(|_| backoff.next_delay(u64::MAX).as_secs_f64().mul_add(1000.0, 0.01) as u64).collect();
+        let ceilings: Vec<_> = (0..100)
+            .map(|_| backoff.next_delay(u64::MAX).as_secs_f64().mul_add(1000.0, 0.01) as u64)
+            .collect();
         assert_eq!(ceilings[..8], [250, 500, 1000, 2000, 4000, 8000, 16000, 30000]);
         assert!(ceilings[8..].iter().all(|&ceiling| ceiling == 30000));
     }

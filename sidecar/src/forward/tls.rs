@@ -157,8 +157,8 @@ impl Trust {
         let webpki =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
         // The builder refuses an empty store and bad revocation lists; there is neither here.
-        let webpki = webpki
-            .map_err(|error| TlsSettingsError::Other(rustls::Error::General(error.to_string())))?;
+        let webpki =
+            webpki.map_err(|error| TlsSettingsError::Other(rustls::Error::General(error.to_string())))?;
         Ok(Verifier::of_authorities(webpki, algorithms))
     }
 }

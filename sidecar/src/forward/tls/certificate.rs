@@ -26,7 +26,9 @@ enum Algorithm {
 
 /// A text that is no fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is no fingerprint: write sha-256: (or sha-1:) and {wanted} pairs of hex digits, e.g. sha-256:AB:CD:…")]
+#[error(
+    "'{text}' is no fingerprint: write sha-256: (or sha-1:) and {wanted} pairs of hex digits, e.g. sha-256:AB:CD:…"
+)]
 pub struct NoFingerprint {
     text: String,
     wanted: usize,

@@ -2,7 +2,7 @@
 //!
 //! In: errors of rustls, and what was seen on the wire. Out: a [`TlsError`] or a sentence. Pure.
 
-use rustls::{AlertDescription, CipherSuite, Error, InvalidMessage};
+use rustls::{AlertDescription, CipherSuite, Error, InvalidMessage, PeerIncompatible};
 
 use super::verifier::Refusal;
 
@@ -73,14 +73,14 @@ impl TlsError {
             Error::InvalidMessage(_) if !matches!(failed.heard, [21 | 22, 3, ..]) => {
                 Self::NotTls { answer: printable(failed.heard) }
             }
-            Error::AlertReceived(AlertDescription::ProtocolVersion) | Error::PeerIncompatible(_) => {
-                Self::NoCommonVersion { allowed: failed.allowed }
-            }
-            Error::AlertReceived(AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity)
-                if failed.suite.is_none() =>
-            {
-                Self::NoCommonCipherSuite
-            }
+            Error::AlertReceived(AlertDescription::ProtocolVersion)
+            | Error::PeerIncompatible(
+                PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+                | PeerIncompatible::ServerDoesNotSupportTls12Or13,
+            ) => Self::NoCommonVersion { allowed: failed.allowed },
+            Error::AlertReceived(
+                AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity,
+            ) if failed.suite.is_none() => Self::NoCommonCipherSuite,
             // TLS 1.2 has no alert of its own for a missing certificate; servers say handshake_failure.
             Error::AlertReceived(AlertDescription::HandshakeFailure) => {
                 Self::ClientCertificate(alert(AlertDescription::CertificateRequired))
@@ -138,7 +138,6 @@ fn printable(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustls::PeerIncompatible;
 
     fn check(error: Error, heard: &[u8], suite: Option<CipherSuite>, expected: &str) {
         let allowed = "1.2, 1.3";

@@ -56,10 +56,14 @@ pub enum Refusal {
     #[error("the receiver's certificate expired at {0}, or one that it depends on")]
     Expired(Timestamp),
     /// Its time has not come.
-    #[error("the receiver's certificate is not valid before {0}, or one that it depends on; is this machine's clock right?")]
+    #[error(
+        "the receiver's certificate is not valid before {0}, or one that it depends on; is this machine's clock right?"
+    )]
     NotYetValid(Timestamp),
     /// The certificate of an authority, often a self-signed one, is used by a server.
-    #[error("the receiver shows the certificate of an authority as its own: have one issued for a server, or trust its fingerprint {0}")]
+    #[error(
+        "the receiver shows the certificate of an authority as its own: have one issued for a server, or trust its fingerprint {0}"
+    )]
     AuthorityAsServer(Fingerprint),
     /// It is another one than those that were pinned.
     #[error("the receiver's certificate has the fingerprint {0}, which is not among the configured ones")]
