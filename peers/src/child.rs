@@ -143,6 +143,15 @@ pub fn usage_of(id: u32) -> Result<Usage> {
     })
 }
 
+/// Whether the process has a handler for the signal (SigCgt in proc_pid_status(5)).
+pub fn catches(id: u32, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let mask =
+        status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok());
+    // Bit 0 stands for signal 1.
+    mask.is_some_and(|mask| mask >> (signal.as_raw() - 1) & 1 == 1)
+}
+
 /// Fields 14 and 15. The name in field 2 may hold blanks and brackets, so count from the last bracket.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let after_name = &stat[stat.rfind(')')? + 1..];
@@ -173,6 +182,16 @@ mod tests {
         let status = "Name:\tx\nVmHWM:\t    2048 kB\n";
         assert_eq!(kibibytes(status, "VmHWM:"), 2048);
         assert_eq!(kibibytes(status, "VmRSS:"), 0);
+    }
+
+    #[test]
+    fn a_handler_is_seen_in_the_mask() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap : USR1; read line"]).stdin(Stdio::piped());
+        let child = Child::spawn("sh", &mut shell).unwrap();
+        crate::ports::wait_until(Duration::from_secs(10), "the trap", || catches(child.id(), Signal::USR1))
+            .unwrap();
+        assert!(!catches(child.id(), Signal::USR2));
     }
 
     #[test]

@@ -13,4 +13,8 @@ pub mod client;
 pub mod framing;
 // Receivers.
 pub mod collector;
+pub mod misbehave;
 pub mod rsyslog;
+// Apps that write logs, and the recount.
+pub mod lines;
+pub mod writer;
