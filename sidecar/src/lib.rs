@@ -1,4 +1,6 @@
 //! Capstan sidecar.
 
-pub mod rotate;
+pub mod forward;
+pub mod syslog;
+
 pub mod sys;
