@@ -18,6 +18,8 @@ pub struct Hub {
     growth: AtomicU64,
     /// Directories that cannot be used, and why.
     problems: Mutex<BTreeMap<PathBuf, String>>,
+    /// What keeps rotations from coming to their end, by stream.
+    rotation_problems: Mutex<BTreeMap<PathBuf, String>>,
     /// Wakes the rotator.
     pub rotator: Waker,
 }
@@ -46,6 +48,21 @@ impl Hub {
     /// Directories that cannot be used, and why.
     pub fn problems(&self) -> BTreeMap<PathBuf, String> {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A rotation does not come to its end, or does again.
+    pub fn set_rotation_problem(&self, path: PathBuf, problem: Option<String>) {
+        let mut problems = self.rotation_problems.lock().unwrap_or_else(PoisonError::into_inner);
+        match problem {
+            Some(problem) => drop(problems.insert(path, problem)),
+            None => drop(problems.remove(&path)),
+        }
+    }
+
+    /// What keeps rotations from coming to their end.
+    pub fn rotation_problems(&self) -> Vec<String> {
+        let problems = self.rotation_problems.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.iter().map(|(path, problem)| format!("{}: {problem}", path.display())).collect()
     }
 
     /// Changes whenever the set of feeds changes.

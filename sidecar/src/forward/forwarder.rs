@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until};
 
-use super::backoff::Backoff;
+
 use super::connection::{Broken, Closed, ConnectError, Connection};
 use super::dial::Dialer;
 use super::queue::Queue;
@@ -21,6 +21,9 @@ use crate::metrics::Metrics;
 
 /// How many closes without an answer, in a row and with everything acked, until acked is taken for proof.
 const UNANSWERED_CLOSES: u32 = 3;
+
+/// So much may wait to be written while the next lines are read.
+const BACKLOG: usize = 64 * 1024;
 
 /// When the process is asked to stop: the moment at which it must have stopped.
 pub type Stop = watch::Receiver<Option<Instant>>;
@@ -45,10 +48,10 @@ pub struct Forwarder {
     pub metrics: Arc<Metrics>,
     /// The destination's name.
     pub name: String,
-    /// Delay before the next attempt.
-    pub backoff: Backoff,
     /// Closes in a row that were not answered.
     pub unanswered: u32,
+    /// Before this moment no connection is opened ahead: the last attempt failed.
+    pub ahead_after: Instant,
 }
 
 /// A connection opened ahead.
@@ -117,8 +120,8 @@ impl Forwarder {
     /// Connects, however long it takes. None: there is nothing left to do.
     async fn connect(&mut self) -> Option<Connection> {
         loop {
-            if self.backoff.failures() > 0 || self.dialer.must_wait() {
-                let delay = self.backoff.next_delay(random());
+            let delay = self.dialer.delay(random());
+            if !delay.is_zero() {
                 tokio::select! {
                     () = sleep(delay) => {}
                     _ = self.stop.changed() => {}
@@ -128,7 +131,7 @@ impl Forwarder {
             if self.is_drained() {
                 return None;
             }
-            match self.dialer.dial().await {
+            match self.dialer.dial(Instant::now()).await {
                 Ok(connection) => {
                     self.connected(&connection);
                     return Some(connection);
@@ -150,7 +153,7 @@ impl Forwarder {
     fn connect_failed(&mut self, error: &ConnectError) {
         self.status.lock().connect_failures += 1;
         self.status.failed(&error.to_string());
-        self.metrics.connected(&self.name, error.kind());
+        self.metrics.connected(&self.name, error.reason());
         self.dialer.failed(Instant::now());
         tracing::warn!(destination = self.name, %error, "cannot connect");
     }
@@ -191,9 +194,8 @@ impl Forwarder {
                     self.close_for_proof(current, opened).await;
                     return Ended::Reconnect;
                 }
-                (Roll::OpenAhead, Ahead::None) => {
-                    let dial = self.dialer.dial_ahead(now);
-                    ahead = Ahead::Opening(tokio::spawn(dial));
+                (Roll::OpenAhead, Ahead::None) if now >= self.ahead_after => {
+                    ahead = Ahead::Opening(tokio::spawn(self.dialer.dial(now)));
                 }
                 _ => {}
             }
@@ -226,11 +228,14 @@ impl Forwarder {
             let mut rest = &out[..];
             loop {
                 rest = &rest[connection.push(rest)..];
-                connection.drive().await?;
+                connection.drive(BACKLOG).await?;
                 if rest.is_empty() {
                     break;
                 }
             }
+        }
+        if self.queue.is_caught_up() {
+            connection.flush().await?;
         }
         self.status.lock().unconfirmed_bytes = self.queue.unconfirmed_bytes();
         Ok(())
@@ -279,6 +284,7 @@ impl Forwarder {
             Ok(Ok(connection)) => Ahead::Ready(Box::new(connection)),
             Ok(Err(error)) => {
                 self.connect_failed(&error);
+                self.ahead_after = Instant::now() + self.dialer.delay(random());
                 Ahead::None
             }
             Err(_cancelled) => Ahead::None,
@@ -313,8 +319,7 @@ impl Forwarder {
 
     fn confirmed(&mut self, proof: Proof, opened: Instant) {
         self.queue.confirm(Instant::now());
-        self.backoff.connection_ended(true, opened.elapsed());
-        self.dialer.proved();
+        self.dialer.proved(opened.elapsed());
         let mut status = self.status.lock();
         status.proof = proof;
         status.unconfirmed_bytes = 0;
@@ -324,11 +329,10 @@ impl Forwarder {
     fn broke(&mut self, broken: &Broken, opened: Instant) {
         self.status.lock().connected = false;
         let nothing_at_stake = self.queue.oldest().is_none();
-        if nothing_at_stake && broken.is_orderly() {
+        if nothing_at_stake && matches!(broken, Broken::CloseNotify) {
             // An idle receiver said goodbye: not an error, and nothing to send again.
             tracing::debug!(destination = self.name, %broken, "connection closed while idle");
-            self.backoff.connection_ended(false, opened.elapsed());
-            self.dialer.ended(opened.elapsed());
+            self.dialer.ended(Instant::now(), opened.elapsed(), false);
             return;
         }
         self.replay(&broken.to_string(), opened);
@@ -336,17 +340,18 @@ impl Forwarder {
 
     fn replay(&mut self, reason: &str, opened: Instant) {
         let bytes = self.queue.rewind(Instant::now());
-        self.backoff.connection_ended(false, opened.elapsed());
-        self.dialer.failed(Instant::now());
+        self.dialer.ended(Instant::now(), opened.elapsed(), bytes > 0);
         let mut status = self.status.lock();
         status.unconfirmed_bytes = 0;
         status.replays += u64::from(bytes > 0);
         drop(status);
-        self.status.failed(reason);
-        if bytes > 0 {
-            self.metrics.replayed(&self.name);
+        if bytes == 0 {
+            tracing::info!(destination = self.name, reason, "connection ended; nothing is sent again");
+            return;
         }
-        tracing::warn!(destination = self.name, reason, replay_bytes = bytes, "connection ended without proof");
+        self.status.failed(reason);
+        self.metrics.replayed(&self.name);
+        tracing::warn!(destination = self.name, reason, replay_bytes = bytes, "connection ended without proof; sending again");
     }
 }
 

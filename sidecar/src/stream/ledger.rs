@@ -25,13 +25,13 @@ pub struct Ledger {
     #[serde(default)]
     pub streams: BTreeMap<String, Stream>,
     /// Signal targets that died of our signal.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tripped: Vec<breaker::Tripped>,
+    #[serde(default)]
+    pub breaker: breaker::Breaker,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Ledger { version: VERSION, streams: BTreeMap::new(), tripped: Vec::new() }
+        Ledger { version: VERSION, streams: BTreeMap::new(), breaker: breaker::Breaker::default() }
     }
 }
 

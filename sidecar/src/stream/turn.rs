@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::feed::{Feed, GenerationKey, Source};
 use super::ledger::{BootTime, Intent, SealedBy, Stage};
 use super::open::Opened;
 use super::store::StoreError;
 use super::volume::{Volume, now_micros};
+use crate::rotate::breaker::{TargetKey, Trip};
 
 /// Why the ledger did not follow.
 #[derive(Debug, thiserror::Error)]
@@ -178,18 +180,27 @@ impl Volume {
         self.inner().generation(key).map(|generation| self.absolute(&generation.path))
     }
 
-    /// Signal targets that died of our signal in this volume.
-    pub fn tripped(&self) -> Vec<crate::rotate::breaker::Tripped> {
-        self.inner().ledger.tripped.clone()
+    /// Whether a target must not be signalled any more.
+    pub fn is_tripped(&self, target: &TargetKey) -> bool {
+        self.inner().ledger.breaker.tripped(target).is_some()
     }
 
-    /// Notes a target that died of our signal.
-    pub fn trip(&self, tripped: crate::rotate::breaker::Tripped) {
+    /// Looks at a target some time after a signal. Returns whether it died of it; that is on disk then, so that
+    /// a restart does not kill the app once more.
+    pub fn observe_target(&self, target: &TargetKey, exited: bool, elapsed: Duration, trip: Trip) -> bool {
         let mut inner = self.inner();
-        inner.ledger.tripped.push(tripped);
+        if !inner.ledger.breaker.observe(target, exited, elapsed, trip) {
+            return false;
+        }
         if let Err(error) = self.write_through(inner) {
             tracing::error!(%error, "could not store that a signal target died");
         }
+        true
+    }
+
+    /// Forgets tripped targets that no policy names any more.
+    pub fn keep_targets(&self, current: &[TargetKey]) {
+        self.inner().ledger.breaker.keep_only(current);
     }
 }
 

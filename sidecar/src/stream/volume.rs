@@ -21,7 +21,7 @@ use super::store::{Lock, Store, StoreError};
 use crate::settings::LogSettings;
 
 /// The state directory's name.
-pub const STATE_DIRECTORY: &str = capstan_config::STATE_DIRECTORY;
+pub const STATE_DIRECTORY: &str = capstan_config::names::STATE_DIRECTORY;
 
 /// Marks younger than this stay, for the replay margin (microseconds).
 const RECENT_MICROS: i64 = 60_000_000;
@@ -244,6 +244,12 @@ impl Volume {
             position = next;
         }
         times
+    }
+
+    /// When the byte at `position` was first seen (microseconds since the epoch).
+    pub fn first_seen(&self, stream: &str, number: u64, position: u64) -> Option<i64> {
+        let inner = self.inner();
+        Some(inner.ledger.streams.get(stream)?.generation(number)?.marks.at(position)?.0)
     }
 
     /// Notes that a generation has grown to `size`. Returns whether that is news.

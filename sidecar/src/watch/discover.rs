@@ -50,7 +50,7 @@ fn walk(base: &Path, directory: &Path, log: &Arc<LogSettings>, found: &mut Found
     for entry in entries.flatten() {
         let (name, path) = (entry.file_name(), entry.path());
         // Archives, the state directory and what is being compressed are never logs.
-        if is_reserved(&name) || name == OsStr::new(capstan_config::STATE_DIRECTORY) {
+        if is_reserved(&name) || name == OsStr::new(capstan_config::names::STATE_DIRECTORY) {
             continue;
         }
         let Ok(kind) = entry.file_type() else { continue };
