@@ -28,3 +28,10 @@ pub mod breaker; // P  never signals again what did
 pub mod probe; // E  may anybody still write to the old file?
 
 pub mod reopen; // P  has the writer reopened, and when to signal again
+
+// What becomes of archives.
+pub mod retention; // P  which archives are deleted
+
+pub mod clocks; // E  the two clocks it compares
+
+pub mod members; // P  gzip in pieces that can be hopped over
