@@ -35,3 +35,7 @@ pub mod retention; // P  which archives are deleted
 pub mod clocks; // E  the two clocks it compares
 
 pub mod members; // P  gzip in pieces that can be hopped over
+
+pub mod compress; // E  makes them so, and removes the plain file
+
+pub mod archive_reader; // E  reads them from any position
