@@ -26,6 +26,11 @@ impl Pattern {
         self.regex.as_str()
     }
 
+    /// Compiled, with ASCII classes.
+    pub fn regex(&self) -> &Regex {
+        &self.regex
+    }
+
     /// Whether it is found anywhere in these bytes.
     pub fn is_match(&self, bytes: &[u8]) -> bool {
         self.regex.is_match(bytes)
