@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::control::{RotateOutcome, RotateRequest};
 use crate::stream::volume::Volume;
 
 /// Shared by all threads.
@@ -20,6 +22,7 @@ pub struct Hub {
     problems: Mutex<BTreeMap<PathBuf, String>>,
     /// What keeps rotations from coming to their end, by stream.
     rotation_problems: Mutex<BTreeMap<PathBuf, String>>,
+    asked: Mutex<Vec<Asked>>,
     /// Wakes the rotator.
     pub rotator: Waker,
 }
@@ -48,6 +51,25 @@ impl Hub {
     /// Directories that cannot be used, and why.
     pub fn problems(&self) -> BTreeMap<PathBuf, String> {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks the rotator, and waits for what becomes of it.
+    pub fn ask_to_rotate(&self, request: RotateRequest) -> RotateOutcome {
+        let answer = self.ask(request);
+        self.rotator.wake();
+        answer.recv().unwrap_or_default()
+    }
+
+    /// Asks the rotator; the answer comes when it has come to an end.
+    pub fn ask(&self, request: RotateRequest) -> Receiver<RotateOutcome> {
+        let (reply, answer) = channel();
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(Asked { request, reply });
+        answer
+    }
+
+    /// What was asked since.
+    pub fn take_asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A rotation does not come to its end, or does again.
@@ -87,6 +109,21 @@ impl Hub {
         for notify in self.forwarders.read().unwrap_or_else(PoisonError::into_inner).iter() {
             notify.notify_one();
         }
+    }
+}
+
+/// A wish to rotate, and where to answer.
+#[derive(Debug)]
+pub struct Asked {
+    /// The wish.
+    pub request: RotateRequest,
+    reply: Sender<RotateOutcome>,
+}
+
+impl Asked {
+    /// Answers. Whoever asked may have gone.
+    pub fn answer(&self, outcome: RotateOutcome) {
+        self.reply.send(outcome).ok();
     }
 }
 

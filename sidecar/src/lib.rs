@@ -25,6 +25,16 @@ pub mod rotate;
 
 pub mod hub;
 
+pub mod status;
+
+pub mod control;
+
+pub mod admin;
+
+pub mod config_source;
+
+pub mod app;
+
 pub mod metrics;
 
 pub mod sys;

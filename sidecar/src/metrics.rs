@@ -45,6 +45,7 @@ pub struct Metrics {
     reopen_failures: IntCounterVec,
     signals: IntCounterVec,
     deletions: IntCounterVec,
+    compress_failures: IntCounterVec,
     /// Writes of the state that failed.
     pub state_failures: IntGauge,
     /// When the configuration was last loaded.
@@ -84,6 +85,7 @@ impl Metrics {
             reopen_failures: counters(r, "reopen_failures_total", "Rotations after which the writer was not seen to reopen in time, by reason.", &["policy", "log", "reason"])?,
             signals: counters(r, "signals_total", "Signals by result.", &["policy", "log", "result"])?,
             deletions: counters(r, "deletions_total", "Archives deleted, by reason.", &["policy", "log", "reason"])?,
+            compress_failures: counters(r, "compress_failures_total", "Archives that could not be compressed; tried again.", LOG)?,
             state_failures: gauge(r, "state_write_failures", "Writes of the state that failed since the start.")?,
             config_loaded: float_gauge(r, "config_last_load_timestamp_seconds", "When the configuration was last loaded.")?,
             config_valid: gauge(r, "config_valid", "Whether the configuration that was last seen could be used.")?,
@@ -178,6 +180,11 @@ impl Metrics {
     /// A signal was sent, or not.
     pub fn signalled(&self, log: &LogSettings, result: &str) {
         self.signals.with_label_values(&[log.policy.as_str(), log.log.name.as_str(), result]).inc();
+    }
+
+    /// An archive could not be compressed.
+    pub fn compress_failed(&self, log: &LogSettings) {
+        self.compress_failures.with_label_values(&labels(log)).inc();
     }
 
     /// An archive was deleted; its unconfirmed lines, if any, were dropped.

@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use crate::rotate::compress::MemberReader;
+use crate::rotate::archive_reader::ArchiveReader;
+use crate::rotate::compress::ArchiveError;
 use crate::stream::feed::Source;
 
 /// Why bytes cannot be read.
@@ -17,6 +18,9 @@ pub enum ReadError {
     /// Not at this path any more: ask the feed where it is now.
     #[error("{} was moved", .0.display())]
     Moved(PathBuf),
+    /// A compressed archive is damaged.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The file system refused.
     #[error("{path}: {source}")]
     Io {
@@ -30,7 +34,7 @@ pub enum ReadError {
 /// Reads chunks, keeping a compressed archive open as long as the same one is read.
 #[derive(Debug, Default)]
 pub struct Reader {
-    gzip: Option<(PathBuf, MemberReader)>,
+    gzip: Option<(PathBuf, ArchiveReader)>,
 }
 
 impl Reader {
@@ -46,16 +50,23 @@ impl Reader {
             }
             Source::Gzip(path) => {
                 let reader = self.gzip_reader(path)?;
-                reader.read_at(position, buffer).map_err(|error| at(path, error))
+                let mut filled = 0;
+                // A read ends with a member; only nothing is the end.
+                while filled < buffer.len() {
+                    match reader.read_at(position + filled as u64, &mut buffer[filled..])? {
+                        0 => break,
+                        count => filled += count,
+                    }
+                }
+                Ok(filled)
             }
         }
     }
 
-    fn gzip_reader(&mut self, path: &PathBuf) -> Result<&mut MemberReader, ReadError> {
+    fn gzip_reader(&mut self, path: &PathBuf) -> Result<&mut ArchiveReader, ReadError> {
         if self.gzip.as_ref().is_none_or(|(open, _)| open != path) {
             let file = File::open(path).map_err(|error| at(path, error))?;
-            let reader = MemberReader::new(file).map_err(|error| at(path, error))?;
-            self.gzip = Some((path.clone(), reader));
+            self.gzip = Some((path.clone(), ArchiveReader::new(file, path)));
         }
         match &mut self.gzip {
             Some((_, reader)) => Ok(reader),

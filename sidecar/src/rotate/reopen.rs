@@ -71,6 +71,11 @@ impl Verdict {
         matches!(self, Verdict::Unheld | Verdict::PresumedUnheld { .. })
     }
 
+    /// Whether somebody was seen who can still write.
+    pub fn is_held(self) -> bool {
+        matches!(self, Verdict::Held { .. })
+    }
+
     /// Whether the time to reopen has passed without a sign of it.
     pub fn is_overdue(self) -> bool {
         matches!(self, Verdict::Held { overdue: true, .. } | Verdict::Unknown { overdue: true, .. })

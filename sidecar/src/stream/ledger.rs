@@ -93,8 +93,8 @@ pub struct Generation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BootTime {
-    /// `/proc/sys/kernel/random/boot_id`.
-    pub boot: String,
+    /// Which boot, from `/proc/sys/kernel/random/boot_id`.
+    pub boot: u64,
     /// CLOCK_BOOTTIME in seconds.
     pub seconds: u64,
 }
@@ -227,7 +227,7 @@ mod tests {
             stage,
             length,
             retired_at: Some(3),
-            retired_boot: Some(BootTime { boot: "b".into(), seconds: 4 }),
+            retired_boot: Some(BootTime { boot: u64::MAX, seconds: 4 }),
             ours: true,
             cursors: confirmed.iter().map(|(name, at)| ((*name).to_owned(), cursor(*at))).collect(),
             marks: Marks::default(),

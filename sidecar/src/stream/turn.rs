@@ -1,7 +1,7 @@
 //! What the rotator does to a stream, entered into the ledger before or after it is done.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::feed::{Feed, GenerationKey, Source};
@@ -10,6 +10,7 @@ use super::open::Opened;
 use super::store::StoreError;
 use super::volume::{Volume, now_micros};
 use crate::rotate::breaker::{TargetKey, Trip};
+use crate::rotate::clocks;
 
 /// Why the ledger did not follow.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,15 @@ impl Volume {
             self.forget_intent(stream);
         }
         Ok(written?)
+    }
+
+    /// A scheduled time passed without anything to rotate: schedules count from there.
+    pub fn serve_schedule(&self, stream: &str, at: i64) {
+        let mut inner = self.inner();
+        if let Some(record) = inner.ledger.streams.get_mut(stream) {
+            record.rotated_at = at;
+        }
+        inner.write();
     }
 
     /// The rotation did not change the directory, or was undone.
@@ -149,6 +159,20 @@ impl Volume {
         Ok(())
     }
 
+    /// Late bytes were added to a compressed generation, which ends at `size` now.
+    pub fn extended(&self, key: &GenerationKey, size: u64) {
+        let mut inner = self.inner();
+        if let Some(generation) = inner.generation_mut(key) {
+            generation.length = generation.length.max(size);
+        }
+        if let Some(feed) = inner.feeds.get(key) {
+            feed.grow(size);
+        }
+        inner.write();
+        drop(inner);
+        self.bump();
+    }
+
     /// A generation was deleted.
     pub fn deleted(&self, key: &GenerationKey) {
         let mut inner = self.inner();
@@ -206,7 +230,7 @@ impl Volume {
 
 /// Now, on the boot clock.
 pub fn boot_time() -> Option<BootTime> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let seconds = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec;
-    Some(BootTime { boot: boot.trim().to_owned(), seconds: u64::try_from(seconds).ok()? })
+    static BOOT: OnceLock<Option<u64>> = OnceLock::new();
+    let now = clocks::now(*BOOT.get_or_init(clocks::boot_id)).boot?;
+    Some(BootTime { boot: now.boot, seconds: now.since.as_secs() })
 }

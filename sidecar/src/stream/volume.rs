@@ -168,6 +168,11 @@ impl Volume {
         self.version.load(Ordering::Acquire)
     }
 
+    /// Makes everybody look again.
+    pub fn look_again(&self) {
+        self.bump();
+    }
+
     pub(super) fn bump(&self) {
         self.version.fetch_add(1, Ordering::AcqRel);
     }

@@ -277,12 +277,13 @@ impl Watcher {
         for (key, watched) in &mut self.watched {
             let Some(idle) = watched.idle_ticks else { continue };
             let Ok(size) = watched.file.metadata().map(|metadata| metadata.len()) else { continue };
-            if size < watched.feed.size() {
+            let before = watched.feed.size();
+            if size < before {
                 truncated.push((watched.volume.clone(), watched.feed.clone()));
             } else if watched.volume.grew(&watched.feed, size) {
                 news = true;
                 watched.idle_ticks = Some(0);
-                if wants_rotation(&watched.feed.log, size) {
+                if reaches_limit(&watched.feed.log, before, size) {
                     self.hub.rotator.wake();
                 }
             } else if idle < QUIET_TICKS {
@@ -331,7 +332,8 @@ fn arm(
     }
 }
 
-fn wants_rotation(log: &LogSettings, size: u64) -> bool {
+/// Whether a file has grown to the size at which it is rotated.
+fn reaches_limit(log: &LogSettings, before: u64, now: u64) -> bool {
     let limit = log.log.rotate.as_ref().and_then(|rotate| rotate.when.size);
-    limit.is_some_and(|limit| size >= limit.bytes())
+    limit.is_some_and(|limit| before < limit.bytes() && now >= limit.bytes())
 }
