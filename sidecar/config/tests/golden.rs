@@ -2,6 +2,8 @@
 //! the same. `NAME.json` is read, `NAME.rendered.json` is what it means with every setting written out. Files are
 //! added here, never edited.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::path::{Path, PathBuf};
 
 use capstan_config::{parse, render};
