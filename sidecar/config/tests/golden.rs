@@ -45,3 +45,28 @@ fn what_is_rendered_means_the_same() {
         assert_eq!(render(&again), render(&config), "{path:?}");
     }
 }
+
+const README: &str = include_str!("../README.md");
+
+#[test]
+fn the_examples_of_the_reference_are_fine() {
+    let blocks = README.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let results: Vec<_> = blocks.map(|text| parse(text.as_bytes())).collect();
+    assert_eq!(results.len(), 2);
+    for result in results {
+        result.unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn the_reference_has_every_key() {
+    let rendered = include_str!("../golden/v1/everything.rendered.json");
+    let keys = rendered
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"')?.split_once("\": "))
+        .map(|(key, _)| key);
+    for key in keys {
+        let named = [format!("`{key}"), format!(".{key}`"), format!(".{key}["), format!(".{key}.")];
+        assert!(named.iter().any(|text| README.contains(text)), "{key}");
+    }
+}
