@@ -51,7 +51,7 @@ pub enum ParseError {
     /// Fields are wrong.
     #[error("{}", Lines(fields))]
     Invalid {
-        /// Every field at fault, in the order of the file's reference. Never empty.
+        /// Every field at fault, in the order they were found. Never empty.
         fields: Vec<FieldError>,
     },
 }

@@ -13,10 +13,10 @@ pub const FILE_NAME: &str = "config.v1.json";
 /// The directory below which the operator mounts Secrets and CA bundles, one directory per object.
 pub const SECRETS_DIRECTORY: &str = "/etc/capstan/secrets";
 
-/// The TCP port of `/metrics`, `/healthz` and `/status`.
-///
-/// Not registered with IANA (9094 to 9102 are crowded with exporters, 6514 is syslog over TLS).
-pub const ADMIN_PORT: u16 = 9651;
+/// The TCP port of `/metrics`, `/healthz` and `/status`: that of syslog over TLS, 6514, with a 2 in front. An app may
+/// listen in the same network namespace, so it is none of the ports that exporters use (9100 to 9999), and below the
+/// range from which Linux picks ports for outgoing connections (32768).
+pub const ADMIN_PORT: u16 = 26514;
 
 /// The directory for state that is created beside the logs. Nothing in it is ever taken for a log.
 pub const STATE_DIRECTORY: &str = ".capstan";

@@ -22,7 +22,7 @@ pub(crate) fn read(text: &[u8], mut json: Value) -> Result<raw::Config, Vec<Fiel
     let mut errors = Vec::new();
     while let Err(error) = serde_path_to_error::deserialize::<_, raw::Config>(&json) {
         let path = error.path().clone();
-        errors.push(FieldError { path: path.to_string(), message: explain(&error.into_inner().to_string()) });
+        errors.push(FieldError { path: written(&path), message: explain(&path, &error.inner().to_string()) });
         if errors.len() >= MOST_ERRORS || !cut(&mut json, &path) {
             break;
         }
@@ -33,9 +33,22 @@ pub(crate) fn read(text: &[u8], mut json: Value) -> Result<raw::Config, Vec<Fiel
     }
     let mut reader = serde_json::Deserializer::from_slice(text);
     serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        vec![FieldError { path, message: explain(&error.into_inner().to_string()) }]
+        vec![FieldError { path: written(error.path()), message: twice(&error.inner().to_string()) }]
     })
+}
+
+/// A path as it is reported; the file itself has an empty one.
+fn written(path: &Path) -> String {
+    if path.iter().len() == 0 { "(file)".to_owned() } else { path.to_string() }
+}
+
+/// A sentence about the one thing that shows only in the text: a key that comes twice. The path is that of its
+/// object, since the key itself was fine.
+fn twice(message: &str) -> String {
+    match message.strip_prefix("duplicate field `").and_then(|rest| rest.split_once('`')) {
+        Some((key, _)) => format!("has the key {key} twice; leave one out"),
+        None => message.to_owned(),
+    }
 }
 
 /// What kind of value this is, with its article.
@@ -50,21 +63,17 @@ pub(crate) fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A sentence with the fix, from what serde says.
-fn explain(message: &str) -> String {
-    // Text that is read from a file ends with its place, which the path says better.
-    let message = message.split(" at line ").next().unwrap_or(message);
-    if let Some(rest) = message.strip_prefix("unknown field ") {
-        let mut names = rest.split('`').skip(1).step_by(2);
-        let found = names.next().unwrap_or_default();
-        return nearest::not_known(found, names);
+/// A sentence with the fix, from what serde says about the value at `path`.
+fn explain(path: &Path, message: &str) -> String {
+    // What was found may itself contain the words that are looked for; what was expected comes last and does not.
+    let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
+    if found.starts_with("unknown field ") {
+        let key = path.iter().next_back().map(Segment::to_string).unwrap_or_default();
+        return nearest::not_known(&key, expected.split('`').skip(1).step_by(2));
     }
-    if message.starts_with("duplicate field ") {
-        return "comes twice; leave one out".to_owned();
-    }
-    match message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
-        Some((found, "a sequence")) => format!("must be a list, not {}", plain(found)),
-        Some((found, expected)) => format!("must be {expected}, not {}", plain(found)),
+    let expected = if expected == "a sequence" { "a list" } else { expected };
+    match found.strip_prefix("invalid type: ") {
+        Some(found) => format!("must be {expected}, not {}", plain(found)),
         None => message.to_owned(),
     }
 }

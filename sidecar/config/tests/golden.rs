@@ -2,6 +2,8 @@
 //! the same. `NAME.json` is read, `NAME.rendered.json` is what it means with every setting written out. Files are
 //! added here, never edited.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::path::{Path, PathBuf};
 
 use capstan_config::{parse, render};
@@ -41,5 +43,30 @@ fn what_is_rendered_means_the_same() {
         let again = parse(render(&config).as_bytes()).unwrap();
         assert_eq!(again, config, "{path:?}");
         assert_eq!(render(&again), render(&config), "{path:?}");
+    }
+}
+
+const README: &str = include_str!("../README.md");
+
+#[test]
+fn the_examples_of_the_reference_are_fine() {
+    let blocks = README.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let results: Vec<_> = blocks.map(|text| parse(text.as_bytes())).collect();
+    assert_eq!(results.len(), 2);
+    for result in results {
+        result.unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn the_reference_has_every_key() {
+    let rendered = include_str!("../golden/v1/everything.rendered.json");
+    let keys = rendered
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"')?.split_once("\": "))
+        .map(|(key, _)| key);
+    for key in keys {
+        let named = [format!("`{key}"), format!(".{key}`"), format!(".{key}["), format!(".{key}.")];
+        assert!(named.iter().any(|text| README.contains(text)), "{key}");
     }
 }

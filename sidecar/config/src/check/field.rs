@@ -11,6 +11,9 @@ use crate::units::{
     PolicyName, RelativePath, Signal, ValueError, format_duration, parse_duration,
 };
 
+/// The longest text of any value, in bytes: PATH_MAX of Linux.
+const LONGEST_TEXT: usize = 4096;
+
 /// A value of the file.
 pub(super) trait Field: Sized {
     /// Reads it.
@@ -75,7 +78,7 @@ impl Field for u16 {
 impl Field for ByteSize {
     fn read(value: &Value) -> Result<Self, ValueError> {
         match value {
-            Value::String(text) => text.parse(),
+            Value::String(_) => text(value)?.parse(),
             Value::Number(_) => value.as_u64().map(Self).ok_or_else(|| not_whole(value, u64::MAX)),
             other => Err(ValueError::new(format!("must be a size such as \"100Mi\", not {}", kind(other)))),
         }
@@ -89,7 +92,7 @@ impl Field for ByteSize {
 impl Field for Duration {
     fn read(value: &Value) -> Result<Self, ValueError> {
         match value {
-            Value::String(text) => parse_duration(text),
+            Value::String(_) => parse_duration(text(value)?),
             Value::Number(number) => {
                 Err(ValueError::new(format!("{number} has no unit; write for example \"{number}s\"")))
             }
@@ -126,9 +129,15 @@ fn names<T: Choice>() -> String {
     }
 }
 
-/// The text of a value.
-pub(super) fn text(value: &Value) -> Result<&str, ValueError> {
-    value.as_str().ok_or_else(|| ValueError::new(format!("must be text in quotes, not {}", kind(value))))
+/// The text of a value. What is longer than any value may be is refused here, so that no message repeats it.
+fn text(value: &Value) -> Result<&str, ValueError> {
+    let text = value
+        .as_str()
+        .ok_or_else(|| ValueError::new(format!("must be text in quotes, not {}", kind(value))))?;
+    if text.len() > LONGEST_TEXT {
+        return Err(ValueError::new(format!("has {} bytes; write at most {LONGEST_TEXT}", text.len())));
+    }
+    Ok(text)
 }
 
 fn not_whole(value: &Value, most: u64) -> ValueError {

@@ -18,7 +18,7 @@ pub(super) fn read(raw: &raw::Log, at: &At) -> Option<Log> {
     let files = match &raw.files {
         Some(raw) => files(raw, &at.key("files")),
         None => {
-            at.missing("files", "write {\"include\": [\"/var/log/app/*.log\"]}, say");
+            at.missing("files", "write for example {\"include\": [\"/var/log/app/*.log\"]}");
             None
         }
     };

@@ -24,7 +24,7 @@ pub(super) fn read(raw: &raw::Rotate, forwarded: bool, at: &At) -> Option<Rotate
     let when = match &raw.when {
         Some(raw) => when(raw, &at.key("when")),
         None => {
-            at.missing("when", "write {\"size\": \"100Mi\"} or {\"schedule\": \"@daily\"}, say");
+            at.missing("when", "write for example {\"size\": \"100Mi\"} or {\"schedule\": \"@daily\"}");
             None
         }
     };

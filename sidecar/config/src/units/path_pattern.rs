@@ -26,7 +26,7 @@ const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// A pattern of paths: `*` and `?` stay within a directory, `**` between slashes stands for any number of
 /// directories, `[a-z]`, `{a,b}` and `\` as in a shell. A pattern with a slash is absolute and is matched against the
 /// whole path, one without against the file name.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PathPattern {
     text: String,
     base: PathBuf,
@@ -71,6 +71,12 @@ impl PartialEq for PathPattern {
 }
 
 impl Eq for PathPattern {}
+
+impl fmt::Debug for PathPattern {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("PathPattern").field(&self.text).finish()
+    }
+}
 
 impl fmt::Display for PathPattern {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -31,7 +31,7 @@ const NICKNAMES: [(&str, &str); 7] = [
 ];
 
 /// Times in a time zone: five fields of crontab(5), or a nickname.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Schedule {
     text: String,
     time_zone: String,
@@ -107,6 +107,12 @@ impl PartialEq for Schedule {
 }
 
 impl Eq for Schedule {}
+
+impl fmt::Debug for Schedule {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Schedule").field(&self.text).field(&self.time_zone).finish()
+    }
+}
 
 impl fmt::Display for Schedule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
