@@ -107,7 +107,10 @@ impl Broken {
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
+            // The first who asks after a reset hears of it, later ones that there is no connection.
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
+                Self::Reset
+            }
             io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable => Self::Silent,
             _ => Self::Io(error),
         }
