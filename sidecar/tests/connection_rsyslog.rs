@@ -1,4 +1,5 @@
 //! Against a real rsyslog with both of its TLS drivers: what a connection says was taken is stored.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod connection_support;
 
