@@ -1,4 +1,5 @@
 //! How much CPU time framing, encrypting and writing cost, beside the least they can cost. Prints, and asserts no time.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod connection_support;
 

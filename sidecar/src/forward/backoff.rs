@@ -23,7 +23,7 @@ impl Backoff {
     pub fn next_delay(&mut self, random: u64) -> Duration {
         let ceiling = FIRST_CEILING.saturating_mul(2_u32.saturating_pow(self.failures)).min(LAST_CEILING);
         self.failures = self.failures.saturating_add(1);
-        let nanos = ceiling.as_nanos() * u128::from(random) >> u64::BITS;
+        let nanos = (ceiling.as_nanos() * u128::from(random)) >> u64::BITS;
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 

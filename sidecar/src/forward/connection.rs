@@ -107,7 +107,10 @@ impl Broken {
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
+            // The first who asks after a reset hears of it, later ones that there is no connection.
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
+                Self::Reset
+            }
             io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable => Self::Silent,
             _ => Self::Io(error),
         }
@@ -115,14 +118,6 @@ impl From<io::Error> for Broken {
 }
 
 impl Connection {
-    /// Connects, and for TLS completes the handshake. See [`open::open`].
-    ///
-    /// # Errors
-    /// [`ConnectError`] tells what happened at each address; all of it is worth another try.
-    pub async fn open(target: &Target, deadlines: &Deadlines) -> Result<Self, ConnectError> {
-        open::open(target, deadlines).await
-    }
-
     fn new(stream: TcpStream, channel: Channel, peer: SocketAddr, write_deadline: Duration) -> Self {
         Self { stream, channel, peer, write_deadline, last_progress: Instant::now(), ended: false }
     }

@@ -150,22 +150,27 @@ const KEEPALIVE_COUNT: u32 = 3;
 /// How much of what a receiver says first is kept for the message that it is no TLS.
 const HEARD_MAX: usize = 64;
 
-/// Connects to the first address that completes everything.
-pub(super) async fn open(target: &Target, deadlines: &Deadlines) -> Result<Connection, ConnectError> {
-    let session = match &target.security {
-        Security::Plain => None,
-        Security::Tls(settings) => Some(settings.load(&target.host)?),
-    };
-    let mut attempts = Vec::new();
-    for address in resolve(target, deadlines.connect).await? {
-        match attempt(address, session.as_ref(), deadlines).await {
-            Ok((stream, channel)) => {
-                return Ok(Connection::new(stream, channel, address, deadlines.write));
+impl Connection {
+    /// Connects to the first address that completes everything, for TLS through the handshake.
+    ///
+    /// TLS 1.3 lets a receiver refuse our certificate after that; then the connection breaks with an alert.
+    ///
+    /// # Errors
+    /// [`ConnectError`] tells what happened at each address; all of it is worth another try.
+    pub async fn open(target: &Target, deadlines: &Deadlines) -> Result<Self, ConnectError> {
+        let session = match &target.security {
+            Security::Plain => None,
+            Security::Tls(settings) => Some(settings.load(&target.host)?),
+        };
+        let mut attempts = Vec::new();
+        for address in resolve(target, deadlines.connect).await? {
+            match attempt(address, session.as_ref(), deadlines).await {
+                Ok((stream, channel)) => return Ok(Self::new(stream, channel, address, deadlines.write)),
+                Err(error) => attempts.push(Attempt { address, error }),
             }
-            Err(error) => attempts.push(Attempt { address, error }),
         }
+        Err(ConnectError::Unreachable { host: target.host.clone(), attempts })
     }
-    Err(ConnectError::Unreachable { host: target.host.clone(), attempts })
 }
 
 async fn resolve(target: &Target, deadline: Duration) -> Result<Vec<SocketAddr>, ConnectError> {

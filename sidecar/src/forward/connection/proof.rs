@@ -12,11 +12,12 @@
 //!    at a socket already closed are answered with RST, but after FIN, and a read gives the end of the stream all the
 //!    same. Our `close_notify` is such bytes, and its acknowledgement says that the socket was still open when it arrived.
 //!
-//! From 3 and 4: whatever we sent had arrived before the receiver closed, and nothing of it was unread then. Moreover
-//! a genuine answer to our end is sent by a receiver that has it, so the segment with its FIN acknowledges our end. If
-//! something before our FIN is still unacknowledged when the stream has ended, the receiver's FIN was on its way before
-//! ours arrived; then it proves nothing. What remains unseen is a receiver that shuts down only its sending side
-//! at the very moment at which our end is on its way, and then closes without having read.
+//! From 3 and 4: whatever we sent had arrived before the receiver closed, and nothing of it was unread then.
+//!
+//! Moreover, a genuine answer comes from a receiver that has our end, so the segment with its FIN acknowledges that. If
+//! something before our FIN is still unacknowledged when the stream has ended, then the receiver's FIN was on its way
+//! before our end arrived, and proves nothing. What can remain unseen is a receiver that by itself shuts down only its
+//! sending side just when our end is on its way, and then reads and throws away, or closes without reading.
 //!
 //! All this proves reading, not storing: a receiver can still lose its own queue, or be a proxy.
 

@@ -2,7 +2,7 @@
 //!
 //! In: errors of rustls, and what was seen on the wire. Out: a [`TlsError`] or a sentence. Pure.
 
-use rustls::{AlertDescription, CipherSuite, Error, InvalidMessage, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, CipherSuite, Error, InvalidMessage, PeerIncompatible};
 
 use super::verifier::Refusal;
 
@@ -66,6 +66,10 @@ impl TlsError {
             return Self::Certificate(refusal.clone());
         }
         match failed.error {
+            // The certificates themselves have passed, or there would be a refusal.
+            Error::InvalidCertificate(CertificateError::BadSignature) => {
+                Self::Certificate(Refusal::WithoutKey)
+            }
             Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
                 Self::NotTls { answer: printable(failed.heard) }
             }

@@ -68,6 +68,9 @@ pub enum Refusal {
     /// It is another one than those that were pinned.
     #[error("the receiver's certificate has the fingerprint {0}, which is not among the configured ones")]
     OtherFingerprint(Fingerprint),
+    /// It shows a certificate, but its signature in the handshake was not made with that certificate's key.
+    #[error("the receiver does not hold the key of the certificate it shows")]
+    WithoutKey,
     /// Anything else.
     #[error("the receiver's certificate is not accepted: {0}")]
     Other(String),
