@@ -38,3 +38,5 @@ pub mod app;
 pub mod metrics;
 
 pub mod sys;
+
+pub mod cli;

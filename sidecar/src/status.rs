@@ -1,6 +1,7 @@
 //! What `/status` tells: streams, archives, destinations, lag. Only what was seen; the rest is said to be unknown.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -190,8 +191,23 @@ fn is_archive(generation: &Generation) -> bool {
     generation.ours && generation.stage.is_sealed()
 }
 
-/// One stream, from its record.
-pub fn stream_status(volume: &Volume, name: &str, log: &LogSettings, stream: &Stream) -> StreamStatus {
+/// One stream of a running sidecar.
+fn stream_status(volume: &Volume, name: &str, log: &LogSettings, stream: &Stream) -> StreamStatus {
+    let first_seen = |number, position| volume.first_seen(name, number, position);
+    from_record(&volume.absolute(name), log, stream, first_seen)
+}
+
+/// One stream, from what was stored.
+pub fn stored_stream(path: &Path, log: &LogSettings, stream: &Stream) -> StreamStatus {
+    from_record(path, log, stream, |number, position| Some(stream.generation(number)?.marks.at(position)?.0))
+}
+
+fn from_record(
+    path: &Path,
+    log: &LogSettings,
+    stream: &Stream,
+    first_seen: impl Fn(u64, u64) -> Option<i64>,
+) -> StreamStatus {
     let live = stream.live();
     let archives = || stream.generations.iter().filter(|generation| is_archive(generation));
     let presumed = |generation: &&Generation| {
@@ -199,7 +215,7 @@ pub fn stream_status(volume: &Volume, name: &str, log: &LogSettings, stream: &St
     };
     StreamStatus {
         log: log.full_name(),
-        path: volume.absolute(name).display().to_string(),
+        path: path.display().to_string(),
         live_bytes: live.map_or(0, |live| live.length),
         generation: live.map_or(0, |live| live.number),
         held: stream.generations.iter().filter(|generation| generation.stage == Stage::Old).map(held).collect(),
@@ -207,7 +223,7 @@ pub fn stream_status(volume: &Volume, name: &str, log: &LogSettings, stream: &St
         archive_bytes: archives().map(|generation| generation.length).sum(),
         presumed: archives().filter(presumed).count() as u64,
         rotated_at: rfc3339(stream.rotated_at),
-        lag: log.destinations.iter().map(|to| (to.clone(), lag(volume, name, stream, to))).collect(),
+        lag: log.destinations.iter().map(|to| (to.clone(), lag(stream, to, &first_seen))).collect(),
     }
 }
 
@@ -221,14 +237,14 @@ fn held(generation: &Generation) -> HeldStatus {
     }
 }
 
-fn lag(volume: &Volume, name: &str, stream: &Stream, destination: &str) -> Lag {
+fn lag(stream: &Stream, destination: &str, first_seen: &impl Fn(u64, u64) -> Option<i64>) -> Lag {
     let mut lag = Lag::default();
     for generation in stream.generations.iter().filter(|generation| generation.stage != Stage::Gone) {
         let confirmed = generation.cursors.get(destination).map_or(0, |cursor| cursor.confirmed);
         let bytes = generation.length.saturating_sub(confirmed);
         lag.bytes += bytes;
         if bytes > 0
-            && let Some(first_seen) = volume.first_seen(name, generation.number, confirmed)
+            && let Some(first_seen) = first_seen(generation.number, confirmed)
         {
             lag.seconds = lag.seconds.max((now_micros() - first_seen).max(0) as f64 / 1e6);
         }

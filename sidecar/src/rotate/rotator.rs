@@ -130,6 +130,14 @@ impl Rotator {
         pause
     }
 
+    /// Answers what was asked without changing anything: for a dry run.
+    pub fn only_answer(&mut self) {
+        for asked in self.hub.take_asked() {
+            self.serve(asked);
+        }
+        self.answer_askers();
+    }
+
     /// Whether rotations are under way, or archives are being made.
     pub fn is_busy(&self) -> bool {
         self.waiting.iter().any(|waiting| !waiting.gave_up) || !self.askers.is_empty()

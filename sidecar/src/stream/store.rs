@@ -197,6 +197,21 @@ impl Store {
     }
 }
 
+/// Reads the newest whole ledger without taking or changing anything. None: there is no state.
+pub fn peek(path: &Path) -> Result<Option<Ledger>, StoreError> {
+    let at = |source| StoreError::Io { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at(error)),
+    };
+    let slot_bytes = (file.metadata().map_err(at)?.len() / 2).max(FIRST_SLOT_BYTES);
+    let slots = [read_slot(&file, 0, slot_bytes), read_slot(&file, slot_bytes, slot_bytes)];
+    let Some((_, bytes)) = slots.into_iter().flatten().max_by_key(|(sequence, _)| *sequence) else { return Ok(None) };
+    let decoded = Ledger::decode(&bytes);
+    decoded.map(Some).map_err(|source| StoreError::Decode { path: path.to_owned(), source })
+}
+
 /// Reserves both slots. A file system without fallocate(2) gets the blocks when they are first written.
 fn allocate(file: &File, slot_bytes: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, 2 * slot_bytes) {
