@@ -16,5 +16,7 @@ pub mod collector;
 pub mod misbehave;
 pub mod rsyslog;
 // Apps that write logs, and the recount.
+pub mod gunicorn;
 pub mod lines;
+pub mod load;
 pub mod writer;
