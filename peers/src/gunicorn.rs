@@ -1,7 +1,7 @@
 //! A real gunicorn as the app: in, a directory; out, a web server with an access and an error log there.
 //!
-//! Each answered request `/req/NUMBER` is one line of the access log, and every tenth one of the error log
-//! too. Two workers write both files; SIGUSR1 to the master makes all three processes reopen them.
+//! Each answered request `/req/NUMBER` is one line of the access log, and for every tenth one there is a line
+//! `tenth request NUMBER/10` in the error log. Two workers write both files; SIGUSR1 to the master makes all three processes reopen them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ log = logging.getLogger("gunicorn.error")
 def app(environ, start_response):
     path = environ["PATH_INFO"]
     if path.endswith("0"):
-        log.info("worked on %s", path)
+        log.info("tenth request %06d", int(path[5:]) // 10)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "3")])
     return [b"ok\n"]
 "#;

@@ -2,22 +2,17 @@
 //! were answered.
 //!
 //! Request `n` is `GET /req/NNNNNN`, each number is sent once and never again, over connections that are
-//! kept alive. Only what an app needs to write its access log, no HTTP client for anything else.
+//! kept alive.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use crate::ports;
-
-/// Longest wait for an answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+use crate::http::Connection;
 
 /// What became of the requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -90,21 +85,21 @@ impl Drop for Load {
 
 impl Shared {
     fn drive(&self) {
-        let mut connection: Option<BufReader<TcpStream>> = None;
+        let mut connection: Option<Connection> = None;
         while !self.stop.load(Relaxed) {
-            let stream = match connection.take() {
-                Some(stream) => Ok(stream),
-                None => connect(self.port),
+            let opened = match connection.take() {
+                Some(open) => Ok(open),
+                None => Connection::open(self.port),
             };
-            let Ok(mut stream) = stream else {
+            let Ok(mut open) = opened else {
                 sleep(Duration::from_millis(50));
                 continue;
             };
             let number = self.next.fetch_add(1, Relaxed);
             self.wait_for_turn(number);
-            if request(&mut stream, number).is_ok() {
+            if request(&mut open, number).is_ok() {
                 self.answered.fetch_add(1, Relaxed);
-                connection = Some(stream);
+                connection = Some(open);
             }
         }
     }
@@ -116,62 +111,8 @@ impl Shared {
     }
 }
 
-fn connect(port: u16) -> Result<BufReader<TcpStream>> {
-    let stream = TcpStream::connect(ports::local(port))?;
-    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    stream.set_nodelay(true)?;
-    Ok(BufReader::new(stream))
-}
-
-fn request(stream: &mut BufReader<TcpStream>, number: u64) -> Result<()> {
-    let request = format!("GET /req/{number:06} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
-    stream.get_mut().write_all(request.as_bytes())?;
-    read_answer(stream)
-}
-
-/// Reads one answer to its end, so that the next one starts where this one ends.
-fn read_answer(stream: &mut impl BufRead) -> Result<()> {
-    let mut line = String::new();
-    stream.read_line(&mut line)?;
-    ensure!(line.starts_with("HTTP/1.1 200 "), "answered {line:?}");
-    let mut length = None;
-    loop {
-        line.clear();
-        ensure!(stream.read_line(&mut line)? > 0, "the headers have no end");
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
-        if name.eq_ignore_ascii_case("content-length") {
-            length = Some(value.trim().parse::<u64>()?);
-        }
-    }
-    let length = length.context("an answer without length")?;
-    let read = std::io::copy(&mut stream.take(length), &mut std::io::sink())?;
-    ensure!(read == length, "the answer is cut off");
+fn request(connection: &mut Connection, number: u64) -> Result<()> {
+    let answer = connection.get(&format!("/req/{number:06}"))?;
+    ensure!(answer.status == 200, "answered with status {}", answer.status);
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_is_read_to_its_end_and_no_further() {
-        let two =
-            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-        let mut stream = two.as_bytes();
-        read_answer(&mut stream).unwrap();
-        read_answer(&mut stream).unwrap();
-        assert!(stream.is_empty());
-    }
-
-    #[test]
-    fn errors_and_cut_off_answers_do_not_count() {
-        for answer in [
-            "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok",
-            "HTTP/1.1 200 OK\r\nContent-Le",
-            "",
-        ] {
-            assert!(read_answer(&mut answer.as_bytes()).is_err(), "{answer:?}");
-        }
-    }
 }
