@@ -89,6 +89,22 @@ impl Gunicorn {
         self.directory.join("logs")
     }
 
+    /// The files in the directory of logs that any of its processes has open, by the names they have now.
+    pub fn open_logs(&self) -> Result<Vec<PathBuf>> {
+        let master = self.child.id();
+        let workers = fs::read_to_string(format!("/proc/{master}/task/{master}/children"))?;
+        let workers = workers.split_ascii_whitespace().map(str::to_owned);
+        let logs = self.logs().canonicalize()?;
+        let mut open = Vec::new();
+        for process in std::iter::once(master.to_string()).chain(workers) {
+            for entry in fs::read_dir(format!("/proc/{process}/fd"))? {
+                // A file that is closed meanwhile is not open.
+                open.extend(fs::read_link(entry?.path()).ok().filter(|path| path.starts_with(&logs)));
+            }
+        }
+        Ok(open)
+    }
+
     /// Stops it by SIGTERM: open requests are answered and logged first.
     pub fn terminate(&mut self) -> Result<()> {
         let status = self.child.terminate(STOP_LIMIT).context("gunicorn does not stop")?;

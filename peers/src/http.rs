@@ -54,7 +54,7 @@ impl Connection {
 fn read_answer(stream: &mut impl BufRead) -> Result<Answer> {
     let mut line = String::new();
     stream.read_line(&mut line)?;
-    let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+    let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
     let status = status.with_context(|| format!("answered {line:?}"))?;
     let mut length = None;
     loop {

@@ -24,6 +24,10 @@ fn every_answered_request_is_in_the_logs_once_over_a_rotation() {
     rustix::process::kill_process(master, rustix::process::Signal::USR1).unwrap();
     wait_until(LIMIT, "the new file to grow", || fs::metadata(&access).is_ok_and(|file| file.len() > 5_000))
         .unwrap();
+    let on_old_file = || gunicorn.open_logs().unwrap().contains(&gunicorn.logs().join("access.log.1"));
+    wait_until(LIMIT, "all three processes to reopen", || !on_old_file()).unwrap();
+    // Three processes, two logs.
+    assert_eq!(gunicorn.open_logs().unwrap().len(), 6);
     let totals = load.stop();
     assert_eq!(totals.sent, totals.answered);
     gunicorn.terminate().unwrap();
