@@ -1,1 +1,6 @@
-//! Benchmarks.
+//! The demo and the benchmarks: the sidecar beside a bare loop and beside peers from the distribution.
+
+pub mod bare_loop;
+pub mod config;
+pub mod demo;
+pub mod sidecar;

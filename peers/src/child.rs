@@ -9,6 +9,8 @@ use std::process::{self, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How often a wait with a limit looks.
@@ -101,6 +103,29 @@ impl Child {
         result
     }
 
+    /// Waits for its end and tells what it used in its whole life, processor time to the microsecond.
+    ///
+    /// No other child may end meanwhile: the kernel gives the exact time only for all ended children
+    /// together (RUSAGE_CHILDREN in getrusage(2)). The peak of memory is what was seen last before the end.
+    pub fn wait_measured(&mut self, limit: Duration) -> Result<(ExitStatus, Usage)> {
+        let before = children_cpu()?;
+        let start = Instant::now();
+        let mut usage = Usage::default();
+        let status = loop {
+            // While it ends, its memory is gone before its id.
+            usage = self.usage().map_or(usage, |now| now.at_least(usage));
+            if let Some(status) = self.ended()? {
+                break status;
+            }
+            if start.elapsed() > limit {
+                bail!("{} still runs after {} s", self.name, limit.as_secs_f32());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        };
+        usage.cpu = children_cpu()?.saturating_sub(before);
+        Ok((status, usage))
+    }
+
     /// SIGKILL, then waits. No error if it had ended before.
     pub fn kill(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.ended()? {
@@ -128,6 +153,20 @@ impl Drop for Child {
         // Nothing can be done about an error here, and the usual one is that it has ended.
         drop(self.kill());
     }
+}
+
+impl Usage {
+    /// The larger peak, and the later of the other figures.
+    fn at_least(self, earlier: Self) -> Self {
+        Self { peak_resident_bytes: self.peak_resident_bytes.max(earlier.peak_resident_bytes), ..self }
+    }
+}
+
+/// User and system time of all children that have ended and were waited for.
+fn children_cpu() -> Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Ok(Duration::from_micros(u64::try_from(micros)?))
 }
 
 /// What the process with this id has used so far.

@@ -16,5 +16,8 @@ pub mod collector;
 pub mod misbehave;
 pub mod rsyslog;
 // Apps that write logs, and the recount.
+pub mod gunicorn;
+pub mod http;
 pub mod lines;
+pub mod load;
 pub mod writer;

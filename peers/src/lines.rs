@@ -234,7 +234,8 @@ pub fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn read_unpacked(path: &Path) -> io::Result<Vec<u8>> {
+/// A file's content; what begins like gzip is unpacked, whatever its name.
+pub fn read_unpacked(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     File::open(path)?.read_to_end(&mut content)?;
     if !content.starts_with(&[0x1f, 0x8b]) {
