@@ -60,7 +60,9 @@ async fn serve_tcp(view: Arc<View>, address: SocketAddr) {
 async fn accept(view: Arc<View>, listener: TcpListener) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(converse(view.clone(), TokioIo::new(stream), Door::Network))),
+            Ok((stream, _)) => {
+                drop(tokio::spawn(converse(view.clone(), TokioIo::new(stream), Door::Network)))
+            }
             // Out of file descriptors, most likely.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
@@ -138,7 +140,9 @@ async fn answer(view: &Arc<View>, request: Request<Incoming>, door: Door) -> Ans
             });
             json(&outcome.await.unwrap_or_default())
         }
-        (_, "/rotate") => text(StatusCode::FORBIDDEN, "rotations are asked for through the control socket\n".into()),
+        (_, "/rotate") => {
+            text(StatusCode::FORBIDDEN, "rotations are asked for through the control socket\n".into())
+        }
         (_, "/healthz" | "/metrics" | "/status") => text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".into()),
         _ => text(StatusCode::NOT_FOUND, "there is /metrics, /healthz and /status\n".into()),
     }

@@ -73,7 +73,9 @@ pub fn run(options: &Options) -> Result<(), AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let Some(settings) = settings_or_stop(&options.config, &metrics, &mut signals).await else { return Ok(()) };
+        let Some(settings) = settings_or_stop(&options.config, &metrics, &mut signals).await else {
+            return Ok(());
+        };
         let hub = Arc::new(Hub::default());
         let statuses: Vec<Arc<SharedStatus>> = settings.destinations.iter().map(|_| Arc::default()).collect();
         let view = Arc::new(View {
@@ -85,7 +87,12 @@ pub fn run(options: &Options) -> Result<(), AppError> {
         });
         let running = build(options, &settings, &hub, &metrics, &statuses)?;
         let admin = tokio::spawn(admin::serve(view, options.listen));
-        tracing::info!(logs = settings.logs.len(), destinations = settings.destinations.len(), version = env!("CARGO_PKG_VERSION"), "started");
+        tracing::info!(
+            logs = settings.logs.len(),
+            destinations = settings.destinations.len(),
+            version = env!("CARGO_PKG_VERSION"),
+            "started"
+        );
         signals.recv().await;
         let deadline = Instant::now() + options.grace.saturating_sub(RESERVE).max(Duration::from_secs(1));
         tracing::info!("stopping: reading to the end and closing for proof");
@@ -134,7 +141,11 @@ async fn settings_or_stop(config: &Path, metrics: &Metrics, signals: &mut Signal
 fn tell_once(told: &mut String, error: &ConfigError) {
     let text = error.to_string();
     if text != *told {
-        tracing::error!(error = text, "the configuration cannot be used; trying again every {} s", RETRY_CONFIG.as_secs());
+        tracing::error!(
+            error = text,
+            "the configuration cannot be used; trying again every {} s",
+            RETRY_CONFIG.as_secs()
+        );
         *told = text;
     }
 }
@@ -147,7 +158,8 @@ fn build(
     statuses: &[Arc<SharedStatus>],
 ) -> Result<Running, AppError> {
     let (stop_forwarding, stop) = watch::channel(None);
-    let shared = Shared { hub: hub.clone(), metrics: metrics.clone(), hostname: options.hostname.clone(), stop };
+    let shared =
+        Shared { hub: hub.clone(), metrics: metrics.clone(), hostname: options.hostname.clone(), stop };
     let mut forwarders = Vec::new();
     for (destination, status) in settings.destinations.iter().zip(statuses) {
         forwarders.push(start(destination.clone(), &shared, status.clone()).map_err(std::io::Error::other)?);
@@ -221,7 +233,10 @@ struct Signals {
 impl Signals {
     fn new() -> std::io::Result<Signals> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn recv(&mut self) {

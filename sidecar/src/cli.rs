@@ -33,6 +33,7 @@ pub enum Command {
     /// Logs go to standard output as JSON lines; CAPSTAN_LOG sets their level (error, warn, info, debug).
     /// A configuration that cannot be used is reported and tried again; it never ends the process.
     Run {
+        /// Where the configuration is.
         #[command(flatten)]
         config: Config,
         /// Serve /metrics, /healthz and /status here; "none" for the control sockets beside the logs only
@@ -49,6 +50,7 @@ pub enum Command {
     ///
     /// Exit status 1, with the path of every field that is wrong, if the configuration cannot be used.
     Check {
+        /// Where the configuration is.
         #[command(flatten)]
         config: Config,
     },
@@ -57,6 +59,7 @@ pub enum Command {
     /// If a sidecar is running for these logs, it is asked to do it. Exit status 1 if a rotation failed or nobody
     /// was seen to reopen.
     Rotate {
+        /// Where the configuration is.
         #[command(flatten)]
         config: Config,
         /// Only this log, as LOG or POLICY/LOG
@@ -73,6 +76,7 @@ pub enum Command {
     ///
     /// Asks the running sidecar; without one, shows what its state says. Exit status 1 if there is a problem.
     Status {
+        /// Where the configuration is.
         #[command(flatten)]
         config: Config,
         /// How to show it

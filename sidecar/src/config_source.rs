@@ -36,7 +36,8 @@ pub fn load(path: &Path) -> Result<Vec<config::Config>, ConfigError> {
     if std::fs::metadata(path).map_err(at)?.is_file() {
         return Ok(vec![load_file(path)?]);
     }
-    let mut names: Vec<PathBuf> = std::fs::read_dir(path).map_err(at)?.flatten().map(|entry| entry.path()).collect();
+    let mut names: Vec<PathBuf> =
+        std::fs::read_dir(path).map_err(at)?.flatten().map(|entry| entry.path()).collect();
     names.sort();
     let (mut configs, mut first_error) = (Vec::new(), None);
     for file in names.iter().map(|name| name.join(config::names::FILE_NAME)).filter(|file| file.is_file()) {

@@ -107,7 +107,9 @@ pub fn ask(base: &Path, method: &str, target: &str, timeout: Duration) -> io::Re
         Err(error) => return Err(error),
     };
     stream.set_read_timeout(Some(timeout))?;
-    let request = format!("{method} {target} HTTP/1.1\r\nHost: capstan\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: capstan\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    );
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;

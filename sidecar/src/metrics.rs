@@ -1,8 +1,8 @@
 //! All metrics and their names. Labels are names of policies, logs and destinations, never paths.
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 use crate::forward::track::Filled;
@@ -61,35 +61,140 @@ impl Metrics {
         let registry = Registry::new_custom(Some("capstan_sidecar".to_owned()), None)?;
         let r = &registry;
         let metrics = Metrics {
-            sent_lines: counters(r, "sent_lines_total", "Lines sent, replayed ones included.", LOG_AND_DESTINATION)?,
-            sent_bytes: counters(r, "sent_bytes_total", "Bytes of log sent, replayed ones included.", LOG_AND_DESTINATION)?,
-            replayed_lines: counters(r, "replayed_lines_total", "Lines sent again after a connection ended without proof.", LOG_AND_DESTINATION)?,
-            confirmed_lines: counters(r, "confirmed_lines_total", "Lines whose receipt is proved.", LOG_AND_DESTINATION)?,
-            confirmed_bytes: counters(r, "confirmed_bytes_total", "Bytes of log whose receipt is proved.", LOG_AND_DESTINATION)?,
-            dropped_lines: counters(r, "dropped_lines_total", "Lines not or not wholly forwarded, by reason.", &["policy", "log", "reason"])?,
-            lost_bytes: counters(r, "lost_bytes_total", "Bytes that went away before they were confirmed, by truncation or deletion.", LOG_AND_DESTINATION)?,
+            sent_lines: counters(
+                r,
+                "sent_lines_total",
+                "Lines sent, replayed ones included.",
+                LOG_AND_DESTINATION,
+            )?,
+            sent_bytes: counters(
+                r,
+                "sent_bytes_total",
+                "Bytes of log sent, replayed ones included.",
+                LOG_AND_DESTINATION,
+            )?,
+            replayed_lines: counters(
+                r,
+                "replayed_lines_total",
+                "Lines sent again after a connection ended without proof.",
+                LOG_AND_DESTINATION,
+            )?,
+            confirmed_lines: counters(
+                r,
+                "confirmed_lines_total",
+                "Lines whose receipt is proved.",
+                LOG_AND_DESTINATION,
+            )?,
+            confirmed_bytes: counters(
+                r,
+                "confirmed_bytes_total",
+                "Bytes of log whose receipt is proved.",
+                LOG_AND_DESTINATION,
+            )?,
+            dropped_lines: counters(
+                r,
+                "dropped_lines_total",
+                "Lines not or not wholly forwarded, by reason.",
+                &["policy", "log", "reason"],
+            )?,
+            lost_bytes: counters(
+                r,
+                "lost_bytes_total",
+                "Bytes that went away before they were confirmed, by truncation or deletion.",
+                LOG_AND_DESTINATION,
+            )?,
             truncations: counters(r, "truncations_total", "Files truncated by somebody else.", LOG)?,
             read_errors: counters(r, "read_errors_total", "Reads that failed.", LOG)?,
-            refused_files: counters(r, "refused_files_total", "Paths that match and are no plain file with one name.", LOG)?,
-            unreadable_names: gauge(r, "unreadable_names", "Files left alone because their names are not UTF-8.")?,
-            connects: counters(r, "connects_total", "Attempts to connect, by result.", &["destination", "result"])?,
-            replays: counters(r, "replays_total", "Connections that ended without proof while something was unconfirmed.", &["destination"])?,
+            refused_files: counters(
+                r,
+                "refused_files_total",
+                "Paths that match and are no plain file with one name.",
+                LOG,
+            )?,
+            unreadable_names: gauge(
+                r,
+                "unreadable_names",
+                "Files left alone because their names are not UTF-8.",
+            )?,
+            connects: counters(
+                r,
+                "connects_total",
+                "Attempts to connect, by result.",
+                &["destination", "result"],
+            )?,
+            replays: counters(
+                r,
+                "replays_total",
+                "Connections that ended without proof while something was unconfirmed.",
+                &["destination"],
+            )?,
             connection_up: gauges(r, "connection_up", "Whether a connection is open.", &["destination"])?,
-            proof_level: gauges(r, "proof_level", "What the receiver proves: 0 nothing yet, 1 its kernel has the bytes, 2 it has read them.", &["destination"])?,
-            lag_bytes: gauges(r, "lag_bytes", "Bytes written by the app and not confirmed.", LOG_AND_DESTINATION)?,
-            lag_seconds: float_gauges(r, "lag_seconds", "Age of the oldest line that is not confirmed.", LOG_AND_DESTINATION)?,
+            proof_level: gauges(
+                r,
+                "proof_level",
+                "What the receiver proves: 0 nothing yet, 1 its kernel has the bytes, 2 it has read them.",
+                &["destination"],
+            )?,
+            lag_bytes: gauges(
+                r,
+                "lag_bytes",
+                "Bytes written by the app and not confirmed.",
+                LOG_AND_DESTINATION,
+            )?,
+            lag_seconds: float_gauges(
+                r,
+                "lag_seconds",
+                "Age of the oldest line that is not confirmed.",
+                LOG_AND_DESTINATION,
+            )?,
             archives: gauges(r, "archives", "Archives kept.", LOG)?,
             archive_bytes: gauges(r, "archive_bytes", "Bytes of the archives kept, on disk.", LOG)?,
-            rotations: counters(r, "rotations_total", "Rotations by method and result.", &["policy", "log", "method", "result"])?,
+            rotations: counters(
+                r,
+                "rotations_total",
+                "Rotations by method and result.",
+                &["policy", "log", "method", "result"],
+            )?,
             reopen_seconds: histogram(r)?,
-            reopen_failures: counters(r, "reopen_failures_total", "Rotations after which the writer was not seen to reopen in time, by reason.", &["policy", "log", "reason"])?,
+            reopen_failures: counters(
+                r,
+                "reopen_failures_total",
+                "Rotations after which the writer was not seen to reopen in time, by reason.",
+                &["policy", "log", "reason"],
+            )?,
             signals: counters(r, "signals_total", "Signals by result.", &["policy", "log", "result"])?,
-            deletions: counters(r, "deletions_total", "Archives deleted, by reason.", &["policy", "log", "reason"])?,
-            compress_failures: counters(r, "compress_failures_total", "Archives that could not be compressed; tried again.", LOG)?,
-            state_failures: gauge(r, "state_write_failures", "Writes of the state that failed since the start.")?,
-            config_loaded: float_gauge(r, "config_last_load_timestamp_seconds", "When the configuration was last loaded.")?,
-            config_valid: gauge(r, "config_valid", "Whether the configuration that was last seen could be used.")?,
-            listen_failures: counter(r, "listen_failures_total", "Attempts to listen for this page that failed.")?,
+            deletions: counters(
+                r,
+                "deletions_total",
+                "Archives deleted, by reason.",
+                &["policy", "log", "reason"],
+            )?,
+            compress_failures: counters(
+                r,
+                "compress_failures_total",
+                "Archives that could not be compressed; tried again.",
+                LOG,
+            )?,
+            state_failures: gauge(
+                r,
+                "state_write_failures",
+                "Writes of the state that failed since the start.",
+            )?,
+            config_loaded: float_gauge(
+                r,
+                "config_last_load_timestamp_seconds",
+                "When the configuration was last loaded.",
+            )?,
+            config_valid: gauge(
+                r,
+                "config_valid",
+                "Whether the configuration that was last seen could be used.",
+            )?,
+            listen_failures: counter(
+                r,
+                "listen_failures_total",
+                "Attempts to listen for this page that failed.",
+            )?,
             registry: registry.clone(),
         };
         let build = gauges(r, "build_info", "Version of this sidecar.", &["version"])?;
@@ -191,7 +296,9 @@ impl Metrics {
     pub fn deleted(&self, log: &LogSettings, reason: &str, unconfirmed: bool) {
         self.deletions.with_label_values(&[log.policy.as_str(), log.log.name.as_str(), reason]).inc();
         if unconfirmed {
-            self.dropped_lines.with_label_values(&[log.policy.as_str(), log.log.name.as_str(), "retention"]).inc();
+            self.dropped_lines
+                .with_label_values(&[log.policy.as_str(), log.log.name.as_str(), "retention"])
+                .inc();
         }
     }
 
@@ -210,7 +317,12 @@ fn labels(log: &LogSettings) -> [&str; 2] {
     [log.policy.as_str(), log.log.name.as_str()]
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
     let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
@@ -222,7 +334,12 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, pr
     Ok(metric)
 }
 
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
     let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
@@ -234,7 +351,12 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
     Ok(metric)
 }
 
-fn float_gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+fn float_gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<GaugeVec, prometheus::Error> {
     let metric = GaugeVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
@@ -248,7 +370,10 @@ fn float_gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, pro
 
 fn histogram(registry: &Registry) -> Result<Histogram, prometheus::Error> {
     let buckets = vec![0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0];
-    let options = HistogramOpts::new("reopen_seconds", "Time from the exchange to the proof that nobody writes the old file.");
+    let options = HistogramOpts::new(
+        "reopen_seconds",
+        "Time from the exchange to the proof that nobody writes the old file.",
+    );
     let metric = Histogram::with_opts(options.buckets(buckets))?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)

@@ -122,7 +122,10 @@ impl View {
         let mut problems: Vec<String> = self.hub.problems().into_values().collect();
         problems.extend(self.hub.rotation_problems());
         for volume in self.hub.volumes().iter().filter(|volume| !volume.is_persistent()) {
-            problems.push(format!("{}: no place for state; positions will not survive a restart, and nothing is rotated", volume.base.display()));
+            problems.push(format!(
+                "{}: no place for state; positions will not survive a restart, and nothing is rotated",
+                volume.base.display()
+            ));
         }
         for (destination, shared) in self.settings.destinations.iter().zip(&self.statuses) {
             let DestinationStatus { connected, last_error, .. } = shared.get();
@@ -144,7 +147,10 @@ impl View {
         for log in &self.settings.logs {
             archives.insert((log.policy.clone(), log.log.name.to_string()), (0, 0));
             for destination in &log.destinations {
-                lags.insert((log.policy.clone(), log.log.name.to_string(), destination.clone()), Lag::default());
+                lags.insert(
+                    (log.policy.clone(), log.log.name.to_string(), destination.clone()),
+                    Lag::default(),
+                );
             }
         }
         let mut failures = 0;
@@ -155,7 +161,10 @@ impl View {
                 let entry = archives.entry((policy.clone(), log_name.clone())).or_default();
                 for generation in stream.generations.iter().filter(|generation| is_archive(generation)) {
                     entry.0 += 1;
-                    entry.1 += volume.absolute(&generation.path).metadata().map_or(0, |m| i64::try_from(m.len()).unwrap_or(i64::MAX));
+                    entry.1 += volume
+                        .absolute(&generation.path)
+                        .metadata()
+                        .map_or(0, |m| i64::try_from(m.len()).unwrap_or(i64::MAX));
                 }
                 for (destination, lag) in stream_status(&volume, &name, &log, &stream).lag {
                     let sum = lags.entry((policy.clone(), log_name.clone(), destination)).or_default();
@@ -218,7 +227,12 @@ fn from_record(
         path: path.display().to_string(),
         live_bytes: live.map_or(0, |live| live.length),
         generation: live.map_or(0, |live| live.number),
-        held: stream.generations.iter().filter(|generation| generation.stage == Stage::Old).map(held).collect(),
+        held: stream
+            .generations
+            .iter()
+            .filter(|generation| generation.stage == Stage::Old)
+            .map(held)
+            .collect(),
         archives: archives().count() as u64,
         archive_bytes: archives().map(|generation| generation.length).sum(),
         presumed: archives().filter(presumed).count() as u64,

@@ -18,9 +18,18 @@ use crate::stream::volume::Volume;
 pub fn report_truncated(volume: &Volume, feed: &Arc<Feed>, metrics: &Metrics) {
     let lost = volume.truncated(feed);
     metrics.truncated(&feed.log);
-    tracing::warn!(stream = &*feed.key.stream, generation = feed.key.number, "truncated by somebody else; read from its start as a new generation");
+    tracing::warn!(
+        stream = &*feed.key.stream,
+        generation = feed.key.number,
+        "truncated by somebody else; read from its start as a new generation"
+    );
     for (destination, bytes) in lost {
         metrics.lost(&feed.log, &destination, bytes);
-        tracing::error!(stream = &*feed.key.stream, destination, bytes, "lines were truncated away before they were confirmed");
+        tracing::error!(
+            stream = &*feed.key.stream,
+            destination,
+            bytes,
+            "lines were truncated away before they were confirmed"
+        );
     }
 }

@@ -65,7 +65,9 @@ fn stored(settings: &Settings) -> Status {
 /// The table.
 fn render(status: &Status) -> String {
     let mut text = match status.running {
-        true => format!("capstan-sidecar {}, up {}\n\n", status.version, seconds(status.uptime_seconds as f64)),
+        true => {
+            format!("capstan-sidecar {}, up {}\n\n", status.version, seconds(status.uptime_seconds as f64))
+        }
         false => "capstan-sidecar is not running\n\n".to_owned(),
     };
     text.push_str(&streams(&status.streams));

@@ -34,7 +34,10 @@ impl Dialer {
     }
 
     /// Connects to the endpoint whose turn it is. The future holds nothing of ours: it can be spawned or dropped.
-    pub fn dial(&mut self, now: Instant) -> impl Future<Output = Result<Connection, ConnectError>> + Send + use<> {
+    pub fn dial(
+        &mut self,
+        now: Instant,
+    ) -> impl Future<Output = Result<Connection, ConnectError>> + Send + use<> {
         let index = self.endpoints.for_next_connection(now);
         let target = self.targets.get(index).cloned();
         let deadlines = self.deadlines;

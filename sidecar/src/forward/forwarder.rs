@@ -11,7 +11,6 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until};
 
-
 use super::connection::{Broken, Closed, ConnectError, Connection};
 use super::dial::Dialer;
 use super::queue::Queue;
@@ -351,7 +350,12 @@ impl Forwarder {
         }
         self.status.failed(reason);
         self.metrics.replayed(&self.name);
-        tracing::warn!(destination = self.name, reason, replay_bytes = bytes, "connection ended without proof; sending again");
+        tracing::warn!(
+            destination = self.name,
+            reason,
+            replay_bytes = bytes,
+            "connection ended without proof; sending again"
+        );
     }
 }
 

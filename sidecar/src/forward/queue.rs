@@ -135,7 +135,8 @@ impl Queue {
                     waiting = Some(stream);
                 }
             }
-            self.proof_awaited |= sealed && track.is_finished() && self.flight.sent(key) > self.flight.confirmed(key);
+            self.proof_awaited |=
+                sealed && track.is_finished() && self.flight.sent(key) > self.flight.confirmed(key);
         }
     }
 

@@ -67,8 +67,7 @@ pub fn decide(situation: &Situation, limits: &Limits, now: Instant) -> Roll {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { bytes: 1000, age: Duration::from_secs(30), idle: Duration::from_secs(5) };
+    const LIMITS: Limits = Limits { bytes: 1000, age: Duration::from_secs(30), idle: Duration::from_secs(5) };
 
     fn check(bytes: u64, age: u64, since_last: u64, caught_up: bool, awaited: bool) -> Roll {
         let start = Instant::now();

@@ -140,7 +140,11 @@ fn header_for(settings: Arc<DestinationSettings>, hostname: String) -> HeaderFor
     Box::new(move |feed: &Feed| {
         let syslog = &settings.destination.syslog;
         let Some(forward) = &feed.log.log.forward else { return Header::new(&HeaderFields::default()) };
-        let mut structured_data: Vec<Element> = syslog.structured_data.iter().filter_map(|element| secret_element(&settings.key, element)).collect();
+        let mut structured_data: Vec<Element> = syslog
+            .structured_data
+            .iter()
+            .filter_map(|element| secret_element(&settings.key, element))
+            .collect();
         if !forward.metadata.is_empty() {
             let id = config::names::METADATA_ELEMENT.to_owned();
             structured_data.push(Element { id, params: params(&forward.metadata) });

@@ -97,7 +97,16 @@ impl Buffers {
 impl Track {
     /// Begins to read `feed` at `position`.
     pub fn new(feed: Arc<Feed>, volume: Arc<Volume>, header: Header, position: u64) -> Track {
-        Track { feed, volume, header, position, overlong: None, partial_at: None, tail: Vec::new(), furthest: 0 }
+        Track {
+            feed,
+            volume,
+            header,
+            position,
+            overlong: None,
+            partial_at: None,
+            tail: Vec::new(),
+            furthest: 0,
+        }
     }
 
     /// Whether there may be something to send.
@@ -160,7 +169,9 @@ impl Track {
                     return Next::Nothing;
                 }
                 // The chunk was too small for the line.
-                Rest::From(_) if (end - position) as usize >= wanted => wanted = (wanted * 4).min(limit + 1).max(wanted + 1),
+                Rest::From(_) if (end - position) as usize >= wanted => {
+                    wanted = (wanted * 4).min(limit + 1).max(wanted + 1)
+                }
                 // The file is shorter than it was: the watcher will see it.
                 Rest::From(_) => return Next::Nothing,
             }

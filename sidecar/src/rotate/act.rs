@@ -134,18 +134,21 @@ pub fn put_back(volume: &Volume, log: &LogSettings, old: &Feed, new: &Feed) -> R
     };
     let stream = &*old.key.stream;
     let record = volume.stream(stream).ok_or(ActError::NotOpen)?;
-    let archive = record.generation(old.key.number).map(|known| known.path.clone()).ok_or(ActError::NotOpen)?;
+    let archive =
+        record.generation(old.key.number).map(|known| known.path.clone()).ok_or(ActError::NotOpen)?;
     let mut scene = scene(volume, log, stream, old.key.number)?;
     let archive = Path::new(&archive);
     scene.archive_directory = open_directory(volume, archive.parent().unwrap_or(Path::new("")))?;
     scene.archive_name = archive.file_name().unwrap_or(OsStr::new("")).to_owned();
-    let id = |file: &std::fs::File| file.metadata().map(|metadata| FileId::of(&metadata)).map_err(OpenError::from);
+    let id =
+        |file: &std::fs::File| file.metadata().map(|metadata| FileId::of(&metadata)).map_err(OpenError::from);
     let (old_id, new_id) = (id(&old_file)?, id(&new_file)?);
     let undone = match undo(scene.places(), old_id, new_id) {
         Err(ExchangeError::InUse { .. }) => return Ok(false),
         other => other?,
     };
-    let opened_meanwhile = undone.new_bytes > 0 || crate::sys::ask_read_lease(&new_file) == crate::sys::LeaseReply::Refused;
+    let opened_meanwhile =
+        undone.new_bytes > 0 || crate::sys::ask_read_lease(&new_file) == crate::sys::LeaseReply::Refused;
     if opened_meanwhile {
         // Somebody opened the new file in the moment of the exchange: forward again.
         swap(scene.places(), new_id, Wanted::default())?;

@@ -33,7 +33,9 @@ pub struct Campaign {
 
 /// What a log's target is, in a form that changes exactly when the target does.
 pub fn target_key(log: &LogSettings) -> Option<TargetKey> {
-    let ReopenAction::Signal { signal, process } = &log.log.rotate.as_ref()?.reopen.action else { return None };
+    let ReopenAction::Signal { signal, process } = &log.log.rotate.as_ref()?.reopen.action else {
+        return None;
+    };
     let pid_file = process.pid_file.as_ref().map(ToString::to_string);
     let pattern = process.command_pattern.as_ref().map(|pattern| pattern.text().to_owned());
     Some(TargetKey::new(&log.policy, number(*signal).as_raw(), pattern.as_deref(), pid_file.as_deref()))
@@ -69,7 +71,12 @@ impl Campaign {
         self.refused = match self.try_signal(&target) {
             Ok(count) => {
                 metrics.signalled(&self.log, "sent");
-                tracing::info!(log = self.log.full_name(), processes = count, attempt = self.sent, "signalled to reopen");
+                tracing::info!(
+                    log = self.log.full_name(),
+                    processes = count,
+                    attempt = self.sent,
+                    "signalled to reopen"
+                );
                 None
             }
             Err(reason) => {
@@ -93,7 +100,8 @@ impl Campaign {
         };
         let spec = spec(process)?;
         let processes = snapshot().map_err(|error| error.to_string())?.processes;
-        let targets = select(spec, &processes, std::process::id(), number(*signal)).map_err(|error| error.to_string())?;
+        let targets = select(spec, &processes, std::process::id(), number(*signal))
+            .map_err(|error| error.to_string())?;
         let mut refusal = None;
         let mut count = 0;
         for target in targets {
@@ -138,7 +146,10 @@ fn spec(process: &Process) -> Result<TargetSpec<'_>, String> {
         None => None,
         Some(path) => Some(read_pid_file(path.as_path())?),
     };
-    Ok(TargetSpec { command_pattern: process.command_pattern.as_ref().map(|pattern| pattern.regex()), pid_file })
+    Ok(TargetSpec {
+        command_pattern: process.command_pattern.as_ref().map(|pattern| pattern.regex()),
+        pid_file,
+    })
 }
 
 fn read_pid_file(path: &std::path::Path) -> Result<PidFile, String> {
@@ -147,7 +158,8 @@ fn read_pid_file(path: &std::path::Path) -> Result<PidFile, String> {
     // Some programs write more than one line; the first holds the number.
     let first = text.lines().next().unwrap_or_default().trim();
     let pid = first.parse().map_err(|_| told(&"does not begin with a process number"))?;
-    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified()).map_err(|error| told(&error))?;
+    let modified =
+        std::fs::metadata(path).and_then(|metadata| metadata.modified()).map_err(|error| told(&error))?;
     let written_at = Timestamp::try_from(modified).map_err(|error| told(&error))?;
     Ok(PidFile { pid, written_at })
 }

@@ -72,7 +72,9 @@ pub struct Compressor {
 impl Jobs {
     /// Compresses an archive, unless it is being compressed already.
     pub fn add(&self, job: Job) {
-        if lock(&self.in_work).insert((job.volume.base.clone(), job.key.clone())) && self.sender.send(job).is_err() {
+        if lock(&self.in_work).insert((job.volume.base.clone(), job.key.clone()))
+            && self.sender.send(job).is_err()
+        {
             tracing::error!("the thread that compresses is gone");
         }
     }
@@ -174,15 +176,26 @@ impl Compressor {
             Answer::Unheld => true,
             Answer::Unknown(_) => {
                 let record = job.volume.stream(&job.key.stream);
-                let stage = record.and_then(|stream| stream.generation(job.key.number).map(|known| known.stage));
+                let stage =
+                    record.and_then(|stream| stream.generation(job.key.number).map(|known| known.stage));
                 stage.is_some_and(|stage| matches!(stage, Stage::Sealed(SealedBy::Quiet | SealedBy::Proof)))
             }
         }
     }
 
     /// Somebody writes to it: the plain file holds everything, so the compressed one goes.
-    fn write_on(&self, job: &Job, directory: &Directory, name: &OsStr, source: File) -> Result<bool, CompressError> {
-        tracing::warn!(stream = &*job.key.stream, generation = job.key.number, "somebody writes to a sealed archive; it is read on, and stays plain");
+    fn write_on(
+        &self,
+        job: &Job,
+        directory: &Directory,
+        name: &OsStr,
+        source: File,
+    ) -> Result<bool, CompressError> {
+        tracing::warn!(
+            stream = &*job.key.stream,
+            generation = job.key.number,
+            "somebody writes to a sealed archive; it is read on, and stays plain"
+        );
         let gzip = gzip_name(name);
         if let Some(id) = directory.id(&gzip)? {
             directory.remove(&gzip, id)?;
@@ -193,7 +206,13 @@ impl Compressor {
 }
 
 /// Bytes that came in the moment in which the plain file's name was removed: they follow as members of their own.
-fn append(directory: &Directory, name: &OsStr, source: &File, from: u64, to: u64) -> Result<(), CompressError> {
+fn append(
+    directory: &Directory,
+    name: &OsStr,
+    source: &File,
+    from: u64,
+    to: u64,
+) -> Result<(), CompressError> {
     let gzip = gzip_name(name);
     let failed = |error| CompressError::Io(directory.path().join(&gzip), error);
     let file = directory.open_own(&gzip)?;
@@ -214,7 +233,8 @@ fn append(directory: &Directory, name: &OsStr, source: &File, from: u64, to: u64
 fn place(job: &Job) -> Result<Option<(Directory, PathBuf)>, CompressError> {
     let record = job.volume.stream(&job.key.stream);
     let generation = record.as_ref().and_then(|stream| stream.generation(job.key.number));
-    let Some(generation) = generation.filter(|known| known.ours && matches!(known.stage, Stage::Sealed(_))) else {
+    let Some(generation) = generation.filter(|known| known.ours && matches!(known.stage, Stage::Sealed(_)))
+    else {
         return Ok(None);
     };
     let path = PathBuf::from(&generation.path);

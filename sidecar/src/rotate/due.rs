@@ -89,7 +89,10 @@ mod tests {
     fn a_small_or_empty_file_lets_its_time_pass() {
         let small = check(5, 50, None, 6, false);
         assert_eq!(small.trigger, None);
-        assert!(small.served.is_some(), "the time is served: the file is not rotated as soon as it has grown");
+        assert!(
+            small.served.is_some(),
+            "the time is served: the file is not rotated as soon as it has grown"
+        );
         assert_eq!(check(0, 50, None, 0, false).trigger, None);
         assert_eq!(check(0, 50, None, 0, true).trigger, Some(Trigger::Schedule));
     }

@@ -81,9 +81,12 @@ fn observe(
                 continue;
             }
             stream_number += 1;
-            for generation in stream.generations.iter().filter(|generation| generation.ours && generation.stage.is_sealed()) {
+            for generation in
+                stream.generations.iter().filter(|generation| generation.ours && generation.stage.is_sealed())
+            {
                 let key = GenerationKey { stream: name.clone(), number: generation.number };
-                let on_disk = volume.absolute(&generation.path).metadata().map_or(0, |metadata| metadata.len());
+                let on_disk =
+                    volume.absolute(&generation.path).metadata().map_or(0, |metadata| metadata.len());
                 let being_compressed = jobs.contains(volume, &key);
                 archives.push(Archive {
                     stream: stream_number,
@@ -122,7 +125,11 @@ fn delete(log: &LogSettings, archive: &Kept, deletion: &Deletion, metrics: &Metr
             archive.volume.deleted(&archive.key);
             metrics.deleted(log, reason, deletion.forced);
             if deletion.forced {
-                tracing::warn!(path = archive.path, reason, "archive deleted before it was confirmed: whenUnconfirmed is Delete");
+                tracing::warn!(
+                    path = archive.path,
+                    reason,
+                    "archive deleted before it was confirmed: whenUnconfirmed is Delete"
+                );
             } else {
                 tracing::info!(path = archive.path, reason, "archive deleted");
             }
@@ -147,9 +154,10 @@ fn remove(archive: &Kept) -> Result<bool, FileError> {
     };
     // Where leases do not work this says "refused" for every file, so only archives that were proved are asked.
     let record = archive.volume.stream(&archive.key.stream);
-    let proved = record.as_ref().and_then(|stream| stream.generation(archive.key.number)).is_some_and(|generation| {
-        generation.stage == Stage::Sealed(crate::stream::ledger::SealedBy::Proof)
-    });
+    let proved = record
+        .as_ref()
+        .and_then(|stream| stream.generation(archive.key.number))
+        .is_some_and(|generation| generation.stage == Stage::Sealed(crate::stream::ledger::SealedBy::Proof));
     if proved && crate::sys::ask_read_lease(&file) == crate::sys::LeaseReply::Refused {
         return Ok(false);
     }

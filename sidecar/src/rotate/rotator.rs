@@ -90,7 +90,8 @@ struct Ready {
 impl Rotator {
     /// Sets up.
     pub fn new(settings: Arc<Settings>, hub: Arc<Hub>, metrics: Arc<Metrics>, jobs: Jobs) -> Rotator {
-        let schedules = settings.logs.iter().filter_map(|log| Some((log.full_name(), schedule_of(log)?))).collect();
+        let schedules =
+            settings.logs.iter().filter_map(|log| Some((log.full_name(), schedule_of(log)?))).collect();
         Rotator {
             settings,
             hub,
@@ -166,7 +167,9 @@ impl Rotator {
     /// Old generations that nobody waits for yet: of rotations before a restart, or moved by somebody else.
     fn find_old(&mut self) {
         for volume in self.hub.volumes() {
-            volume.keep_targets(&self.settings.logs.iter().filter_map(|log| target_key(log)).collect::<Vec<_>>());
+            volume.keep_targets(
+                &self.settings.logs.iter().filter_map(|log| target_key(log)).collect::<Vec<_>>(),
+            );
             for (name, log, stream) in volume.streams() {
                 let mut found: Vec<(Arc<Feed>, bool)> = Vec::new();
                 for generation in stream.generations.iter().filter(|known| known.stage == Stage::Old) {
@@ -226,7 +229,11 @@ impl Rotator {
         let mut candidates = Vec::new();
         for volume in self.hub.volumes().into_iter().filter(|volume| volume.is_persistent()) {
             for (name, log, stream) in volume.streams() {
-                let Some(live) = stream.live().filter(|_| log.log.rotate.is_some() && stream.intent.is_none()) else { continue };
+                let Some(live) =
+                    stream.live().filter(|_| log.log.rotate.is_some() && stream.intent.is_none())
+                else {
+                    continue;
+                };
                 let key = GenerationKey { stream: name.clone(), number: live.number };
                 if !self.is_rotating(&volume, &name)
                     && let Some(feed) = volume.feed(&key)
@@ -256,7 +263,8 @@ impl Rotator {
             }
             if let Some(next) = due.next {
                 let left = next.duration_since(Timestamp::now());
-                pause = pause.min(Duration::try_from(left).unwrap_or_default().max(Duration::from_millis(20)));
+                pause =
+                    pause.min(Duration::try_from(left).unwrap_or_default().max(Duration::from_millis(20)));
             }
             if let Some(trigger) = due.trigger {
                 tracing::debug!(stream = &*candidate.feed.key.stream, ?trigger, "due");
@@ -268,7 +276,9 @@ impl Rotator {
     }
 
     fn due(&self, candidate: &Ready, stream: &Stream) -> Due {
-        let Some(rotate) = &candidate.log.log.rotate else { return Due { trigger: None, next: None, served: None } };
+        let Some(rotate) = &candidate.log.log.rotate else {
+            return Due { trigger: None, next: None, served: None };
+        };
         let when = When {
             size: rotate.when.size.map(|size| size.bytes()),
             schedule: self.schedules.get(&candidate.log.full_name()),
@@ -414,7 +424,8 @@ impl Rotator {
         self.metrics.reopen_failed(&feed.log, reason);
         let put_back = held && self.try_put_back(waiting);
         let timeout = timeout_of(&feed.log);
-        let mut problem = format!("nobody was seen to reopen within {} s after {sent} signals", timeout.as_secs());
+        let mut problem =
+            format!("nobody was seen to reopen within {} s after {sent} signals", timeout.as_secs());
         if let Some(refused) = refused {
             problem = format!("{problem} ({refused})");
         }
@@ -437,7 +448,9 @@ impl Rotator {
     fn try_put_back(&mut self, waiting: &Waiting) -> bool {
         let stream = &waiting.feed.key.stream;
         let Some(record) = waiting.volume.stream(stream) else { return false };
-        let Some(live) = record.live().filter(|live| live.number == waiting.feed.key.number + 1) else { return false };
+        let Some(live) = record.live().filter(|live| live.number == waiting.feed.key.number + 1) else {
+            return false;
+        };
         let key = GenerationKey { stream: stream.clone(), number: live.number };
         let Some(new) = waiting.volume.feed(&key) else { return false };
         let Source::Open(new_file) = new.source() else { return false };
@@ -475,10 +488,13 @@ impl Rotator {
         for volume in volumes.iter().filter(|volume| volume.is_persistent()) {
             let leases = self.leases(volume);
             for (name, log, stream) in volume.streams() {
-                let gzip = log.log.rotate.as_ref().is_some_and(|rotate| {
-                    rotate.archive.compression == capstan_config::Compression::Gzip
-                });
-                let plain = |known: &&crate::stream::ledger::Generation| known.ours && matches!(known.stage, Stage::Sealed(_));
+                let gzip =
+                    log.log.rotate.as_ref().is_some_and(|rotate| {
+                        rotate.archive.compression == capstan_config::Compression::Gzip
+                    });
+                let plain = |known: &&crate::stream::ledger::Generation| {
+                    known.ours && matches!(known.stage, Stage::Sealed(_))
+                };
                 for generation in stream.generations.iter().filter(plain).filter(|_| gzip) {
                     let key = GenerationKey { stream: name.clone(), number: generation.number };
                     self.jobs.add(Job { volume: volume.clone(), key, leases });
@@ -498,7 +514,10 @@ impl Rotator {
         let mut ready = Vec::new();
         for (candidate, stream) in self.candidates() {
             let name = &candidate.log.log.name;
-            if log.as_ref().is_some_and(|wanted| *wanted != name.to_string() && *wanted != candidate.log.full_name()) {
+            if log
+                .as_ref()
+                .is_some_and(|wanted| *wanted != name.to_string() && *wanted != candidate.log.full_name())
+            {
                 continue;
             }
             let path = candidate.volume.absolute(&candidate.feed.key.stream).display().to_string();
@@ -522,7 +541,8 @@ impl Rotator {
         let waiting = &self.waiting;
         let problems = self.hub.rotation_problems();
         self.askers.retain_mut(|asker| {
-            let pending = |id: &u64| waiting.iter().any(|waiting| waiting.campaign == *id && !waiting.gave_up);
+            let pending =
+                |id: &u64| waiting.iter().any(|waiting| waiting.campaign == *id && !waiting.gave_up);
             if asker.open.iter().any(pending) {
                 return true;
             }
@@ -542,7 +562,12 @@ impl Rotator {
     }
 }
 
-fn observe(waiting: &mut Waiting, file: &std::fs::File, leases: Leases, campaign: Option<&Campaign>) -> Observation {
+fn observe(
+    waiting: &mut Waiting,
+    file: &std::fs::File,
+    leases: Leases,
+    campaign: Option<&Campaign>,
+) -> Observation {
     let lease = probe_lease(file, leases);
     // Other pods may mount the volume; only the lease sees them.
     let scan = matches!(lease, Answer::Unknown(_)).then(|| probe_processes(file, Visibility::Some));

@@ -262,7 +262,8 @@ mod tests {
 
     #[test]
     fn numbers_are_never_reused() {
-        let mut stream = Stream { generations: vec![generation(7, Stage::Live, 0, &[])], ..Stream::default() };
+        let mut stream =
+            Stream { generations: vec![generation(7, Stage::Live, 0, &[])], ..Stream::default() };
         assert_eq!(stream.next_number(), 8);
         assert_eq!(stream.live().map(|g| g.number), Some(7));
         stream.generations[0].stage = Stage::Gone;

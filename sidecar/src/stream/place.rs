@@ -74,10 +74,14 @@ impl Volume {
         if let (true, Source::Open(file)) = (was_live, source)
             && let (Ok(id), Ok(metadata)) = (super::open::identify(&file), file.metadata())
         {
-            let opened = Opened { id, size: metadata.len(), file: match file.try_clone() {
-                Ok(clone) => clone,
-                Err(_) => return lost,
-            } };
+            let opened = Opened {
+                id,
+                size: metadata.len(),
+                file: match file.try_clone() {
+                    Ok(clone) => clone,
+                    Err(_) => return lost,
+                },
+            };
             let log = feed.log.clone();
             inner.begin(&feed.key.stream, &log, opened);
         }
@@ -93,7 +97,9 @@ impl Volume {
         let mut inner = self.inner();
         for stream in inner.ledger.streams.values_mut() {
             let newest = stream.generations.last().map(|generation| generation.number);
-            stream.generations.retain(|generation| generation.stage != Stage::Gone || Some(generation.number) == newest);
+            stream
+                .generations
+                .retain(|generation| generation.stage != Stage::Gone || Some(generation.number) == newest);
         }
     }
 }
@@ -113,7 +119,9 @@ impl Inner {
         let Some(live) = self.ledger.streams.get(path).and_then(Stream::live) else { return false };
         let key = GenerationKey { stream: path.into(), number: live.number };
         let Some(Source::Open(file)) = self.feeds.get(&key).map(|feed| feed.source()) else { return false };
-        let Ok(here) = rustix::fs::statat(&volume.directory, path, AtFlags::SYMLINK_NOFOLLOW) else { return false };
+        let Ok(here) = rustix::fs::statat(&volume.directory, path, AtFlags::SYMLINK_NOFOLLOW) else {
+            return false;
+        };
         // The descriptor keeps the inode from being reused, so the numbers suffice.
         file.metadata().is_ok_and(|open| (open.dev(), open.ino()) == (here.st_dev, here.st_ino))
     }
@@ -121,9 +129,8 @@ impl Inner {
     fn knows_elsewhere(&self, path: &str, opened: &Opened) -> bool {
         let others = self.ledger.streams.iter().filter(|(name, _)| *name != path);
         let mut generations = others.flat_map(|(_, stream)| &stream.generations);
-        let elsewhere = generations.any(|generation| {
-            generation.stage.is_open() && generation.id.is_same_file(&opened.id)
-        });
+        let elsewhere = generations
+            .any(|generation| generation.stage.is_open() && generation.id.is_same_file(&opened.id));
         // Our own stream may have come back to its old file: that is no other stream's.
         elsewhere
     }

@@ -73,12 +73,16 @@ impl Volume {
             Outcome::NotBegun | Outcome::Foreign => return,
             Outcome::Prepared => {
                 // Ours: we announced this name before creating it, and it is empty.
-                if let Err(error) = rustix::fs::unlinkat(&self.directory, archive.as_str(), rustix::fs::AtFlags::empty()) {
+                if let Err(error) =
+                    rustix::fs::unlinkat(&self.directory, archive.as_str(), rustix::fs::AtFlags::empty())
+                {
                     tracing::warn!(path = archive, %error, "could not remove the file of a rotation that was cut short");
                 }
             }
             Outcome::Exchanged => {
-                if let Some(live) = stream.generations.iter_mut().rev().find(|known| known.stage == Stage::Live) {
+                if let Some(live) =
+                    stream.generations.iter_mut().rev().find(|known| known.stage == Stage::Live)
+                {
                     live.stage = Stage::Old;
                     live.path = archive;
                     live.ours = true;
@@ -99,7 +103,9 @@ impl Volume {
             let number = generation.number;
             let located = self.locate(name, generation);
             if let Some((source, path, size, stage)) = located {
-                if let Some(record) = inner.ledger.streams.get_mut(name).and_then(|s| s.generation_mut(number)) {
+                if let Some(record) =
+                    inner.ledger.streams.get_mut(name).and_then(|s| s.generation_mut(number))
+                {
                     record.path = path;
                     record.stage = stage;
                     record.length = record.length.max(size);
@@ -119,7 +125,9 @@ impl Volume {
                 }
                 let lost = lost_bytes(generation, &log.destinations);
                 found.lost.extend(lost.into_iter().map(|(to, bytes)| (name.to_owned(), to, bytes)));
-                if let Some(record) = inner.ledger.streams.get_mut(name).and_then(|s| s.generation_mut(number)) {
+                if let Some(record) =
+                    inner.ledger.streams.get_mut(name).and_then(|s| s.generation_mut(number))
+                {
                     record.stage = Stage::Gone;
                 }
             }
@@ -147,7 +155,12 @@ impl Volume {
                     return Some((source, generation.path.clone(), generation.length, generation.stage));
                 }
                 open_beneath(&self.directory, Path::new(&compressed)).ok()?;
-                Some((Source::Gzip(self.absolute(&compressed)), compressed, generation.length, Stage::Compressed(by)))
+                Some((
+                    Source::Gzip(self.absolute(&compressed)),
+                    compressed,
+                    generation.length,
+                    Stage::Compressed(by),
+                ))
             }
             Stage::Compressed(_) => {
                 open_beneath(&self.directory, Path::new(&generation.path)).ok()?;
@@ -184,7 +197,9 @@ impl Volume {
                 || (generation.cursors.is_empty() && generation.id.is_same_file(&seen.id));
             same.then(|| (opened, path.to_owned()))
         };
-        fits(&generation.path).or_else(|| fits(stream)).or_else(|| self.siblings(stream, &generation.path).iter().find_map(|path| fits(path)))
+        fits(&generation.path)
+            .or_else(|| fits(stream))
+            .or_else(|| self.siblings(stream, &generation.path).iter().find_map(|path| fits(path)))
     }
 
     /// Files in the directories of a stream and of its generation.
@@ -193,7 +208,8 @@ impl Volume {
         let mut names = Vec::new();
         for parent in parents.into_iter().flatten() {
             let Ok(entries) = std::fs::read_dir(self.base.join(parent)) else { continue };
-            for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())) {
+            for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+            {
                 names.extend(parent.join(entry.file_name()).to_str().map(str::to_owned));
             }
         }

@@ -188,7 +188,14 @@ impl Store {
         }
         file.sync_all().map_err(at)?;
         std::fs::rename(&aside, &self.path).map_err(at)?;
-        *self = Store { file: Arc::new(file), slot_bytes, synced_slot: 0, ahead: false, path: self.path.clone(), ..*self };
+        *self = Store {
+            file: Arc::new(file),
+            slot_bytes,
+            synced_slot: 0,
+            ahead: false,
+            path: self.path.clone(),
+            ..*self
+        };
         Ok(())
     }
 
@@ -207,7 +214,9 @@ pub fn peek(path: &Path) -> Result<Option<Ledger>, StoreError> {
     };
     let slot_bytes = (file.metadata().map_err(at)?.len() / 2).max(FIRST_SLOT_BYTES);
     let slots = [read_slot(&file, 0, slot_bytes), read_slot(&file, slot_bytes, slot_bytes)];
-    let Some((_, bytes)) = slots.into_iter().flatten().max_by_key(|(sequence, _)| *sequence) else { return Ok(None) };
+    let Some((_, bytes)) = slots.into_iter().flatten().max_by_key(|(sequence, _)| *sequence) else {
+        return Ok(None);
+    };
     let decoded = Ledger::decode(&bytes);
     decoded.map(Some).map_err(|source| StoreError::Decode { path: path.to_owned(), source })
 }

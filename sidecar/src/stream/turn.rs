@@ -109,7 +109,8 @@ impl Volume {
     pub fn sealed(&self, key: &GenerationKey, size: u64, by: SealedBy) {
         let mut inner = self.inner();
         let Some(feed) = inner.feeds.get(key).cloned() else { return };
-        let Some(generation) = inner.generation_mut(key).filter(|generation| generation.stage.is_open()) else {
+        let Some(generation) = inner.generation_mut(key).filter(|generation| generation.stage.is_open())
+        else {
             return;
         };
         generation.stage = Stage::Sealed(by);
@@ -130,7 +131,8 @@ impl Volume {
     pub fn unsealed(&self, key: &GenerationKey, file: std::fs::File) {
         let mut inner = self.inner();
         let Some(feed) = inner.feeds.get(key).cloned() else { return };
-        let Some(generation) = inner.generation_mut(key).filter(|generation| generation.stage.is_sealed()) else {
+        let Some(generation) = inner.generation_mut(key).filter(|generation| generation.stage.is_sealed())
+        else {
             return;
         };
         generation.stage = Stage::Old;
@@ -191,7 +193,11 @@ impl Volume {
     /// The live file was deleted by somebody else; it may still be written. Returns whether there was one.
     pub fn unlinked(&self, stream: &str) -> bool {
         let mut inner = self.inner();
-        let has_live = inner.ledger.streams.get(stream).is_some_and(|record| record.live().is_some() && record.intent.is_none());
+        let has_live = inner
+            .ledger
+            .streams
+            .get(stream)
+            .is_some_and(|record| record.live().is_some() && record.intent.is_none());
         if has_live {
             inner.retire_live(self, stream);
             inner.write();

@@ -30,7 +30,9 @@ const RECENT_MICROS: i64 = 60_000_000;
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     /// Another sidecar has the lock: it rotates and forwards, we don't.
-    #[error("{0}: another sidecar holds the lock (SharedVolume); it is neither rotated nor forwarded from here")]
+    #[error(
+        "{0}: another sidecar holds the lock (SharedVolume); it is neither rotated nor forwarded from here"
+    )]
     Shared(PathBuf),
     /// The state cannot be read or written.
     #[error(transparent)]
@@ -216,13 +218,14 @@ impl Volume {
     /// not confirmed.
     pub fn subscriptions(&self, destination: &str) -> Vec<Subscription> {
         let inner = self.inner();
-        let wanted = inner.feeds.values().filter(|feed| feed.log.destinations.iter().any(|d| d == destination));
+        let wanted =
+            inner.feeds.values().filter(|feed| feed.log.destinations.iter().any(|d| d == destination));
         wanted
             .filter_map(|feed| {
                 let generation = inner.generation(&feed.key)?;
                 let cursor = generation.cursors.get(destination).copied().unwrap_or_default();
                 let pending = !feed.is_sealed() || cursor.confirmed < generation.length;
-                pending.then(||Subscription { feed: feed.clone(), cursor })
+                pending.then(|| Subscription { feed: feed.clone(), cursor })
             })
             .collect()
     }
@@ -346,7 +349,8 @@ impl Inner {
     }
 
     fn confirm(&mut self, destination: &str, item: &Confirmed) {
-        let destinations = self.logs.get(&item.key.stream).map(|log| log.destinations.clone()).unwrap_or_default();
+        let destinations =
+            self.logs.get(&item.key.stream).map(|log| log.destinations.clone()).unwrap_or_default();
         let Some(generation) = self.generation_mut(&item.key) else { return };
         let cursor = generation.cursors.entry(destination.to_owned()).or_default();
         if item.position < cursor.confirmed {
@@ -382,7 +386,9 @@ enum StateError {
 fn open_state(state: &Path) -> Result<(Lock, super::store::Opened), StateError> {
     let created = std::fs::DirBuilder::new().mode(0o700).create(state);
     match created {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(StateError::NotWritable(error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(StateError::NotWritable(error));
+        }
         _ => {}
     }
     let classify = |error: StoreError| match error {
@@ -396,6 +402,6 @@ fn open_state(state: &Path) -> Result<(Lock, super::store::Opened), StateError> 
 }
 
 fn is_not_writable(error: &io::Error) -> bool {
-    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem, StorageFull, QuotaExceeded};
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded)
 }

@@ -133,7 +133,12 @@ impl Watcher {
         // While files grow, only the tick matters: an event wakes nobody sooner.
         let mut fds = [PollFd::new(inotify.fd(), PollFlags::IN)];
         // An interrupted wait is as good as a short one.
-        let ready = if active == 0 { poll(&mut fds, Some(&timeout)) } else { std::thread::sleep(wait); Ok(1) };
+        let ready = if active == 0 {
+            poll(&mut fds, Some(&timeout))
+        } else {
+            std::thread::sleep(wait);
+            Ok(1)
+        };
         if ready.unwrap_or(1) == 0 {
             return false;
         }
@@ -185,7 +190,10 @@ impl Watcher {
             let key = &watched.feed.key;
             let live = watched.volume.stream(&key.stream).and_then(|s| s.live().map(|live| live.number));
             if deleted && live == Some(key.number) && watched.volume.unlinked(&key.stream) {
-                tracing::warn!(stream = &*key.stream, "deleted by somebody else; read on as long as it is held open");
+                tracing::warn!(
+                    stream = &*key.stream,
+                    "deleted by somebody else; read on as long as it is held open"
+                );
             }
         }
     }
@@ -236,7 +244,12 @@ impl Watcher {
             if let Some(log) = log {
                 self.metrics.lost(log, &destination, bytes);
             }
-            tracing::error!(stream, destination, bytes, "lines went away unconfirmed while the sidecar was away");
+            tracing::error!(
+                stream,
+                destination,
+                bytes,
+                "lines went away unconfirmed while the sidecar was away"
+            );
         }
     }
 
@@ -253,7 +266,9 @@ impl Watcher {
                 current.insert((index, feed.key.clone()), (volume.clone(), feed));
             }
         }
-        self.watched.retain(|key, watched| current.get(key).is_some_and(|(_, feed)| Arc::ptr_eq(feed, &watched.feed)));
+        self.watched.retain(|key, watched| {
+            current.get(key).is_some_and(|(_, feed)| Arc::ptr_eq(feed, &watched.feed))
+        });
         for (key, (volume, feed)) in current {
             if let Source::Open(file) = feed.source() {
                 self.watched.entry(key).or_insert(Watched { volume, feed, file, idle_ticks: Some(0) });
