@@ -6,6 +6,8 @@
 // What is on disk.
 pub mod naming; // P  what an archive is called
 
+pub mod file; // E  which file, may it be a log, what went wrong
+
 pub mod directory; // E  files by name inside one opened directory
 
 pub mod attributes; // E  owner, mode, lists and user attributes of a new file
@@ -22,6 +24,8 @@ pub mod exchange; // E  a new file in the log's place, the old one under its arc
 pub mod process; // P  what /proc says about one process
 
 pub mod processes; // E  all processes, and who may write to a file
+
+pub mod pid_file; // E  what a pid file says, and since when
 
 pub mod targets; // P  which processes get the signal
 
@@ -40,7 +44,11 @@ pub mod clocks; // E  the two clocks it compares
 
 pub mod members; // P  gzip in pieces that can be hopped over
 
-pub mod compress; // E  makes them so, and removes the plain file
+pub mod member_file; // E  hops through such a file
+
+pub mod compress; // E  makes one, step by step
+
+pub mod remove; // E  removes the plain file then
 
 pub mod archive_reader; // E  reads them from any position
 

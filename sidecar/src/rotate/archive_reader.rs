@@ -6,8 +6,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::compress::{ArchiveError, read_header, read_member};
-use super::directory::{FileError, errno_of};
+use super::file::{FileError, errno_of};
+use super::member_file::{ArchiveError, read_header, read_member};
 use super::members::{Boundary, Decoder, MemberError};
 
 /// Reads one compressed archive.

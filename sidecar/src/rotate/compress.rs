@@ -1,57 +1,29 @@
-//! Compresses a sealed archive, a piece at a time, and removes the plain file when nobody can write to it.
+//! Compresses a sealed archive, a piece at a time.
 //!
 //! In: the directory of the archives, the plain archive's name, a descriptor of it that can only read. Out: steps;
 //! at the end the compressed file under its final name. Always: `.gz` exists only whole and synced; a run that is
-//! killed at any instruction is resumed behind the last whole member; the plain file is never written to, and is
-//! removed only by [`remove_source`], which looks twice.
+//! killed at any instruction is resumed behind the last whole member; the plain file is never touched.
 //!
 //! | on disk | means |
 //! |---|---|
 //! | plain | not begun |
 //! | plain and `.gz.part` | interrupted: [`Compressor::start`] resumes |
-//! | plain and `.gz` | done: [`measure`] tells how much the `.gz` holds, then [`remove_source`] |
+//! | plain and `.gz` | done: [`measure`](super::member_file::measure) tells how much the `.gz` holds, then [`remove_source`](super::remove::remove_source) |
 //! | `.gz` | finished |
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use rustix::io::Errno;
-use thiserror::Error;
-
 use super::attributes::{self, NotCopied, Wanted};
-use super::directory::{Directory, FileError, FileId, errno_of};
-use super::members::{
-    Boundary, Decoder, Encoder, HEADER_BYTES, MEMBER_BYTES, Member, MemberError, parse_header,
-};
+use super::directory::Directory;
+use super::file::errno_of;
+use super::member_file::{ArchiveError, read_full_at, read_member};
+use super::members::{Boundary, Decoder, Encoder, MEMBER_BYTES, Member, MemberError};
 use super::naming::Form;
 
 /// How many members are written before they are synced, so that the last sync does not stall the disk.
 const MEMBERS_PER_SYNC: u32 = 32;
-
-/// Why compressing or reading an archive did not go on.
-#[derive(Debug, Error)]
-pub enum ArchiveError {
-    /// The system refused. A full disk is among them; what was written stays, and the next try goes on from there.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The compressed file exists already; measure it.
-    #[error("{path}: exists already")]
-    Exists {
-        /// The compressed file.
-        path: std::path::PathBuf,
-    },
-    /// The compressed file is not, or no longer, what this program wrote.
-    #[error("{path}: {error} (at byte {at})")]
-    Member {
-        /// The compressed file.
-        path: std::path::PathBuf,
-        /// What is wrong.
-        error: MemberError,
-        /// Where its member begins.
-        at: u64,
-    },
-}
 
 /// What one step of a [`Compressor`] did.
 #[derive(Debug, PartialEq, Eq)]
@@ -237,119 +209,6 @@ impl<'a> Compressor<'a> {
     }
 }
 
-/// What became of the plain file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Removal {
-    /// Its name is gone and nothing was written to it since it was compressed.
-    Removed,
-    /// Somebody still can write to it. Nothing was done.
-    Held,
-    /// Bytes were written after it was compressed. They are read through the descriptor that was passed, which is
-    /// good for that even if the name is gone, and become a further archive.
-    LateBytes {
-        /// First late byte.
-        from: u64,
-        /// End of the file.
-        to: u64,
-        /// Whether the name is gone already.
-        removed: bool,
-    },
-    /// The name stands for another file, or for none. Nothing was done.
-    Replaced,
-}
-
-/// Removes the plain file `archive`, of which `covered` bytes are compressed, if nobody can write to it.
-///
-/// `source` is a descriptor of it; `is_unheld` asks the probes. Asking comes before looking at the size, since what
-/// nobody holds cannot grow. The size is looked at once more afterwards, for a process that was just opening it.
-///
-/// # Errors
-///
-/// What the system said.
-pub fn remove_source(
-    directory: &Directory,
-    archive: &OsStr,
-    source: &File,
-    covered: u64,
-    is_unheld: impl FnOnce(&File) -> bool,
-) -> Result<Removal, FileError> {
-    if !is_unheld(source) {
-        return Ok(Removal::Held);
-    }
-    let before = directory.metadata(archive, source)?;
-    if before.len() > covered {
-        return Ok(Removal::LateBytes { from: covered, to: before.len(), removed: false });
-    }
-    if !directory.remove(archive, FileId::of(&before))? {
-        return Ok(Removal::Replaced);
-    }
-    directory.sync()?;
-    let after = directory.metadata(archive, source)?.len();
-    if after > covered {
-        return Ok(Removal::LateBytes { from: covered, to: after, removed: true });
-    }
-    Ok(Removal::Removed)
-}
-
-/// How many bytes come out of a finished compressed archive, by hopping from header to header.
-///
-/// # Errors
-///
-/// [`ArchiveError::Member`] if it is not one of ours, or damaged; else what the system said.
-pub fn measure(directory: &Directory, gzip: &OsStr) -> Result<Boundary, ArchiveError> {
-    let failed = |error: std::io::Error| directory.io("read", gzip, errno_of(&error));
-    let file = directory.open_file(gzip)?;
-    let length = file.metadata().map_err(failed)?.len();
-    let mut at = Boundary::default();
-    while at.compressed < length {
-        let member = read_header(&file, at, length).map_err(failed)?.map_err(|error| {
-            ArchiveError::Member { path: directory.path().join(gzip), error, at: at.compressed }
-        })?;
-        at = at.after(member);
-    }
-    Ok(at)
-}
-
-/// Reads the header at `at` of a file of `length` bytes.
-pub(super) fn read_header(
-    file: &File,
-    at: Boundary,
-    length: u64,
-) -> std::io::Result<Result<Member, MemberError>> {
-    let mut header = [0; HEADER_BYTES];
-    let read = read_full_at(file, &mut header, at.compressed)?;
-    let remaining = length.saturating_sub(at.compressed);
-    Ok(parse_header(header.get(..read).unwrap_or_default(), remaining))
-}
-
-/// Reads the whole member at `at` into `bytes`.
-pub(super) fn read_member(
-    file: &File,
-    at: Boundary,
-    length: u64,
-    bytes: &mut Vec<u8>,
-) -> std::io::Result<Result<Member, MemberError>> {
-    let header = read_header(file, at, length)?;
-    let size = header.map_or(0, |member| member.compressed as usize);
-    bytes.resize(size, 0);
-    let read = read_full_at(file, bytes, at.compressed)?;
-    Ok(if read < size { Err(MemberError::Torn) } else { header })
-}
-
-/// Reads until the buffer is full or the file ends.
-pub(super) fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, offset + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if errno_of(&error) == Errno::INTR => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::fs::{self, OpenOptions, Permissions};
@@ -358,6 +217,8 @@ pub(super) mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::rotate::member_file::measure;
+    use crate::rotate::members::parse_header;
 
     pub const ARCHIVE: &str = "app.log.20261121T074855Z.000001";
 
@@ -396,17 +257,9 @@ pub(super) mod tests {
             assert!(unzipped.status.success() && unzipped.stderr.is_empty(), "{unzipped:?}");
             unzipped.stdout
         }
-
-        fn remove(&self, covered: u64, unheld: bool) -> Removal {
-            remove_source(&self.directory, OsStr::new(ARCHIVE), &self.source, covered, |_| unheld).unwrap()
-        }
-
-        fn append(&self, text: &str) {
-            OpenOptions::new().append(true).open(self.path("")).unwrap().write_all(text.as_bytes()).unwrap();
-        }
     }
 
-    fn finish(compressor: &mut Compressor<'_>) -> Compressed {
+    pub fn finish(compressor: &mut Compressor<'_>) -> Compressed {
         loop {
             if let Progress::Done(done) = compressor.step().unwrap() {
                 return done;
@@ -556,52 +409,5 @@ pub(super) mod tests {
         assert!(error.ends_with(".gz: the compressed file ends within a member (at byte 0)"), "{error}");
         fs::write(scene.path(".gz"), "no gzip at all, but long enough for a header").unwrap();
         assert!(measure(&scene.directory, &name).is_err());
-    }
-
-    #[test]
-    fn the_plain_file_goes_when_nobody_holds_it_and_all_is_compressed() {
-        let scene = Scene::new(b"one\n");
-        let covered = scene.compress().covered;
-        assert_eq!(scene.remove(covered, false), Removal::Held);
-        assert!(scene.path("").exists());
-        assert_eq!(scene.remove(covered, true), Removal::Removed);
-        assert!(!scene.path("").exists());
-        assert_eq!(scene.remove(covered, true), Removal::Replaced);
-    }
-
-    #[test]
-    fn late_bytes_keep_the_plain_file_and_become_a_further_archive() {
-        let scene = Scene::new(b"one\n");
-        let covered = scene.compress().covered;
-        scene.append("late\n");
-        assert_eq!(scene.remove(covered, true), Removal::LateBytes { from: 4, to: 9, removed: false });
-        let further = OsStr::new("app.log.20261121T074900Z.000002");
-        let mut compressor = Compressor::start(&scene.directory, further, &scene.source, 4, 6).unwrap();
-        assert_eq!(finish(&mut compressor).covered, 9);
-        assert_eq!(scene.remove(9, true), Removal::Removed);
-        assert_eq!(scene.directory.names().unwrap().len(), 2);
-    }
-
-    #[test]
-    fn bytes_written_while_it_is_removed_are_still_there_to_be_read() {
-        let scene = Scene::new(b"one\n");
-        let covered = scene.compress().covered;
-        let mut writer = OpenOptions::new().append(true).open(scene.path("")).unwrap();
-        assert_eq!(scene.remove(covered, true), Removal::Removed);
-        writer.write_all(b"late\n").unwrap();
-        // The descriptor outlives the name.
-        let further = OsStr::new("app.log.20261121T074900Z.000002");
-        let mut compressor = Compressor::start(&scene.directory, further, &scene.source, covered, 6).unwrap();
-        assert_eq!(finish(&mut compressor).covered, 9);
-    }
-
-    #[test]
-    fn another_file_under_the_name_is_not_removed() {
-        let scene = Scene::new(b"one\n");
-        let covered = scene.compress().covered;
-        fs::rename(scene.path(""), scene.path(".moved")).unwrap();
-        fs::write(scene.path(""), "another").unwrap();
-        assert_eq!(scene.remove(covered, true), Removal::Replaced);
-        assert_eq!(fs::read(scene.path("")).unwrap(), b"another");
     }
 }

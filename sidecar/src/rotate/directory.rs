@@ -7,110 +7,19 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
-use thiserror::Error;
+
+use super::file::{FileError, FileId, Unfit, errno_of, unfit};
 
 /// How often an `openat2` is repeated that a rename elsewhere in the tree disturbed (`EAGAIN`, openat2(2)).
 const RACED_OPENS: usize = 16;
 
 /// Mode of a file nobody else may see yet.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
-
-/// Which file: equal as long as the file exists, reused by the file system afterwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileId {
-    /// Number of the device, as stat(2) gives it.
-    pub device: u64,
-    /// Number of the inode on it.
-    pub inode: u64,
-}
-
-impl FileId {
-    /// The identity of what `metadata` describes.
-    pub fn of(metadata: &Metadata) -> Self {
-        FileId { device: metadata.dev(), inode: metadata.ino() }
-    }
-}
-
-/// Why a file is not one that a log may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unfit {
-    /// A symbolic link, or a path through one.
-    SymbolicLink,
-    /// A name or path that leaves its directory.
-    Escapes,
-    /// A directory.
-    Directory,
-    /// A FIFO, socket or device.
-    Special,
-    /// A file with several names: rotating one would leave the other behind.
-    HardLinked,
-}
-
-impl std::fmt::Display for Unfit {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(match self {
-            Unfit::SymbolicLink => "a symbolic link, which is never followed",
-            Unfit::Escapes => "outside its directory",
-            Unfit::Directory => "a directory, no file",
-            Unfit::Special => "a FIFO, socket or device, no file",
-            Unfit::HardLinked => "a file with more than one name",
-        })
-    }
-}
-
-/// What went wrong with a file.
-#[derive(Debug, Clone, Error)]
-pub enum FileError {
-    /// The file is none that may be touched; trying again does not help.
-    #[error("{path}: is {unfit}")]
-    Unfit {
-        /// The file.
-        path: PathBuf,
-        /// What it is instead.
-        unfit: Unfit,
-    },
-    /// The system refused; worth another try later.
-    #[error("{path}: cannot {action}: {errno}")]
-    Io {
-        /// What was attempted.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        errno: Errno,
-    },
-}
-
-impl FileError {
-    /// What the system said, if it said something.
-    pub fn errno(&self) -> Option<Errno> {
-        match self {
-            FileError::Unfit { .. } => None,
-            FileError::Io { errno, .. } => Some(*errno),
-        }
-    }
-
-    /// Whether there is no such file.
-    pub fn is_absent(&self) -> bool {
-        self.errno() == Some(Errno::NOENT)
-    }
-
-    /// Whether the name is taken already.
-    pub fn is_taken(&self) -> bool {
-        self.errno() == Some(Errno::EXIST)
-    }
-
-    /// Whether the same call may succeed later.
-    pub fn retry(&self) -> bool {
-        matches!(self, FileError::Io { .. })
-    }
-}
 
 /// An opened directory.
 #[derive(Debug)]
@@ -219,6 +128,7 @@ impl Directory {
     ///
     /// As [`Directory::open_file`].
     pub fn open_own(&self, name: &OsStr) -> Result<File, FileError> {
+        self.check_name(name)?;
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty())
             .map_err(|errno| self.io("open", name, errno))?;
@@ -339,28 +249,6 @@ impl AsFd for Directory {
     }
 }
 
-/// What keeps a file from being a log; `None` for a regular file with one name.
-pub fn unfit(metadata: &Metadata) -> Option<Unfit> {
-    let kind = metadata.file_type();
-    if kind.is_symlink() {
-        Some(Unfit::SymbolicLink)
-    } else if kind.is_dir() {
-        Some(Unfit::Directory)
-    } else if !kind.is_file() {
-        Some(Unfit::Special)
-    } else if metadata.nlink() != 1 {
-        // A file without any name is no longer a log either.
-        Some(Unfit::HardLinked)
-    } else {
-        None
-    }
-}
-
-/// The system's number for an error of the standard library.
-pub(super) fn errno_of(error: &std::io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
-}
-
 fn directory_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC
 }
@@ -447,6 +335,9 @@ mod tests {
         for bad in ["..", ".", "", "a/b", "/etc/passwd", "a/", "../a"] {
             assert_eq!(refused(directory.look(name(bad))), Unfit::Escapes, "{bad}");
             assert_eq!(refused(directory.create(name(bad))), Unfit::Escapes, "{bad}");
+            assert_eq!(refused(directory.open_own(name(bad))), Unfit::Escapes, "{bad}");
+            assert_eq!(refused(directory.open_or_make(name(bad), 0o700)), Unfit::Escapes, "{bad}");
+            assert_eq!(refused(directory.rename_to_free(name("a"), name(bad))), Unfit::Escapes, "{bad}");
         }
     }
 

@@ -13,11 +13,12 @@ use std::fs::File;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use thiserror::Error;
 
-use super::directory::{Directory, FileError, FileId};
+use super::directory::Directory;
+use super::file::{FileError, FileId};
 use super::naming::RESERVED_PREFIX;
 use super::processes::{self, Holders};
+use super::reopen::{Answer, Blind};
 use crate::sys::{LeaseReply, ask_read_lease};
 
 /// How often a scratch file that nobody holds any more is asked for, with [`PAUSE`] between: a child that is just
@@ -26,46 +27,6 @@ const PATIENCE: u32 = 20;
 
 /// Time between two such questions.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
-
-/// What a probe saw.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// Somebody has the file open for writing.
-    Held,
-    /// Nobody had, at the moment of the probe.
-    Unheld,
-    /// The probe cannot tell.
-    Unknown(Blind),
-}
-
-/// Why a probe cannot tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Blind {
-    /// The scratch file was not seen as held, or never as unheld.
-    #[error("this volume does not tell writers by leases")]
-    NoLeases,
-    /// `EACCES`: the file belongs to another user.
-    #[error("the file belongs to another user, whose leases are not ours to ask for")]
-    NotOurs,
-    /// The descriptor can write, so it would be the writer that is found.
-    #[error("the probing descriptor can write itself")]
-    OwnWriter,
-    /// Another error of the kernel.
-    #[error("the kernel refused a lease: {0}")]
-    Refused(Errno),
-    /// Somebody may mount the volume whose processes are not ours to see.
-    #[error("the volume is shared with processes that are not visible here")]
-    SharedVolume,
-    /// Some processes of our own namespace could not be looked into.
-    #[error("{0} processes could not be looked into")]
-    Unreadable(usize),
-    /// The list of processes itself was not complete.
-    #[error("the list of processes is not complete")]
-    Incomplete,
-    /// `/proc` could not be read.
-    #[error("/proc could not be read")]
-    NoProc,
-}
 
 /// Whether leases tell writers on a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

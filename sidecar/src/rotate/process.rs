@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_command_line_is_one_line() {
-        assert_eq!(parse_command(b"gunicorn\0-w\02\0"), b"gunicorn -w 2");
+        assert_eq!(parse_command(b"gunicorn\0-w\x002\0"), b"gunicorn -w 2");
         assert_eq!(parse_command(b"gunicorn: master [shop]\0\0\0\0"), b"gunicorn: master [shop]");
         assert_eq!(parse_command(b"nginx: master process   \0"), b"nginx: master process");
         assert_eq!(parse_command(b""), b"");

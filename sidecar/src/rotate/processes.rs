@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::directory::FileId;
+use super::file::FileId;
 use super::process::{self, DescriptorInfo, Process, Stat};
 
 /// Most bytes read of one text file about a process. The longest command lines are longer; their start is enough

@@ -6,10 +6,51 @@
 
 use std::time::Duration;
 
-use super::probe::{Answer, Blind};
+use rustix::io::Errno;
+use thiserror::Error;
 
 /// Longest time between two signals of one rotation.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a probe saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Somebody has the file open for writing.
+    Held,
+    /// Nobody had, at the moment of the probe.
+    Unheld,
+    /// The probe cannot tell.
+    Unknown(Blind),
+}
+
+/// Why a probe cannot tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Blind {
+    /// The scratch file was not seen as held, or never as unheld.
+    #[error("this volume does not tell writers by leases")]
+    NoLeases,
+    /// `EACCES`: the file belongs to another user.
+    #[error("the file belongs to another user, whose leases are not ours to ask for")]
+    NotOurs,
+    /// The descriptor can write, so it would be the writer that is found.
+    #[error("the probing descriptor can write itself")]
+    OwnWriter,
+    /// Another error of the kernel.
+    #[error("the kernel refused a lease: {0}")]
+    Refused(Errno),
+    /// Somebody may mount the volume whose processes are not ours to see.
+    #[error("the volume is shared with processes that are not visible here")]
+    SharedVolume,
+    /// Some processes of our own namespace could not be looked into.
+    #[error("{0} processes could not be looked into")]
+    Unreadable(usize),
+    /// The list of processes itself was not complete.
+    #[error("the list of processes is not complete")]
+    Incomplete,
+    /// `/proc` could not be read.
+    #[error("/proc could not be read")]
+    NoProc,
+}
 
 /// What was seen of one rotated file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -137,16 +137,17 @@ mod tests {
     use crate::rotate::processes::tests::Python;
     use crate::rotate::targets::{NoTarget, TargetSpec, select};
 
+    /// Writes without a buffer, because a handler may run in the middle of a `print`.
     const CATCHES: &str = "
-import signal, sys
-signal.signal(signal.SIGUSR1, lambda *_: print('caught', flush=True))
-print('ready', flush=True)
+import os, signal
+signal.signal(signal.SIGUSR1, lambda *_: os.write(1, b'caught\\n'))
+os.write(1, b'ready\\n')
 while True: signal.pause()";
 
     const DIES_OF_IT: &str = "
-import os, signal, sys
+import os, signal
 signal.signal(signal.SIGUSR1, lambda *_: os._exit(3))
-print('ready', flush=True)
+os.write(1, b'ready\\n')
 while True: signal.pause()";
 
     /// A child that ignores nothing and catches nothing, killed when dropped.
