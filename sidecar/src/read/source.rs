@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::rotate::archive_reader::ArchiveReader;
-use crate::rotate::compress::ArchiveError;
+use crate::rotate::member_file::ArchiveError;
 use crate::stream::feed::Source;
 
 /// Why bytes cannot be read.
@@ -80,10 +80,10 @@ impl Reader {
     }
 }
 
-fn at(path: &PathBuf, source: io::Error) -> ReadError {
+fn at(path: &Path, source: io::Error) -> ReadError {
     match source.kind() {
-        io::ErrorKind::NotFound => ReadError::Moved(path.clone()),
-        _ => ReadError::Io { path: path.clone(), source },
+        io::ErrorKind::NotFound => ReadError::Moved(path.to_owned()),
+        _ => ReadError::Io { path: path.to_owned(), source },
     }
 }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::attributes::Wanted;
-use super::directory::{Directory, FileError, FileId};
+use super::directory::Directory;
 use super::exchange::{ExchangeError, Place, Places, Swapped, discard, prepare, swap, undo};
+use super::file::{FileError, FileId};
 use super::naming::archive_name;
 use crate::settings::LogSettings;
 use crate::stream::feed::{Feed, Source};

@@ -1,13 +1,15 @@
 //! Tells the app to reopen: once for all logs that were rotated together, and again if it does not.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use capstan_config::{Process, Reopen, ReopenAction};
-use jiff::Timestamp;
 use rustix::process::Signal;
 
 use super::breaker::{TargetKey, Trip, WATCH};
+use super::directory::Directory;
+use super::pid_file::read_pid_file;
 use super::processes::snapshot;
 use super::signal::{Signalled, send};
 use super::targets::{PidFile, TargetSpec, select};
@@ -142,26 +144,17 @@ impl Campaign {
 }
 
 fn spec(process: &Process) -> Result<TargetSpec<'_>, String> {
-    let pid_file = match &process.pid_file {
-        None => None,
-        Some(path) => Some(read_pid_file(path.as_path())?),
-    };
+    let pid_file = process.pid_file.as_ref().map(|path| pid_file(path.as_path())).transpose()?;
     Ok(TargetSpec {
         command_pattern: process.command_pattern.as_ref().map(|pattern| pattern.regex()),
         pid_file,
     })
 }
 
-fn read_pid_file(path: &std::path::Path) -> Result<PidFile, String> {
-    let told = |what: &dyn std::fmt::Display| format!("pid file {}: {what}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
-    // Some programs write more than one line; the first holds the number.
-    let first = text.lines().next().unwrap_or_default().trim();
-    let pid = first.parse().map_err(|_| told(&"does not begin with a process number"))?;
-    let modified =
-        std::fs::metadata(path).and_then(|metadata| metadata.modified()).map_err(|error| told(&error))?;
-    let written_at = Timestamp::try_from(modified).map_err(|error| told(&error))?;
-    Ok(PidFile { pid, written_at })
+fn pid_file(path: &Path) -> Result<PidFile, String> {
+    let (parent, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name().unwrap_or_default());
+    let directory = Directory::open(parent).map_err(|error| error.to_string())?;
+    read_pid_file(&directory, name).map_err(|error| error.to_string())
 }
 
 fn number(signal: capstan_config::Signal) -> Signal {

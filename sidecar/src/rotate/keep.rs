@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use super::clocks;
 use super::compressor::Jobs;
-use super::directory::{Directory, FileError, FileId};
+use super::directory::Directory;
+use super::file::{FileError, FileId};
 use super::retention::{
     Archive, BootTime, Deletion, Moment, Reason, RetentionPolicy, WallClock, WhenUnconfirmed, plan_retention,
     wall_clock_between,

@@ -62,7 +62,7 @@ fn pause(elapsed: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rotate::probe::Blind;
+    use crate::rotate::reopen::Blind;
 
     const HELD: Verdict = Verdict::Held { overdue: false, growing: true };
 
