@@ -16,7 +16,8 @@ use capstan_sidecar::forward::connection::{
 };
 use capstan_sidecar::syslog::frame::{Framing, frame_into};
 use connection_support::{
-    LONG, collector, frames, impatient, message, plain_target, send, tls_settings, tls_target,
+    ESTABLISHED, FIN_WAIT_1, LONG, collector, frames, impatient, message, plain_target, send, tcp_state,
+    tls_settings, tls_target,
 };
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
@@ -103,7 +104,7 @@ async fn a_receiver_that_never_closes_in_answer_has_only_acked() {
     for wire in WIRES {
         for answer in [Answer::Never, Answer::CloseNotifyOnly] {
             let receiver = receiver(wire, faulty(Faults { answer, ..Faults::default() }));
-            let closed = send_and_close(&receiver, 100, Duration::from_millis(300)).await;
+            let closed = send_and_close(&receiver, 100, Duration::from_millis(500)).await;
             assert!(matches!(closed, Closed::AckedOnly), "{wire:?} {answer:?}: {closed:?}");
         }
     }
@@ -179,7 +180,8 @@ async fn an_end_that_came_before_ours_proves_nothing() {
             receiver.collector.wait_for_messages(10, LONG).unwrap();
             receiver.collector.end_connections(ending);
             // The runtime gets no chance to look at the socket; the kernel knows.
-            std::thread::sleep(Duration::from_millis(200));
+            let port = receiver.collector.port();
+            ports::wait_until(LONG, "the end", || tcp_state(port) != Some(ESTABLISHED)).unwrap();
             let closed = connection.close(LONG).await;
             assert!(
                 matches!(closed, Closed::Unproven(Unproven::Before(_))),
@@ -201,11 +203,10 @@ async fn a_receiver_that_closes_with_unread_bytes_while_we_close_proves_nothing(
             // More than the receiver's window, less than what our kernel takes: our end waits behind it.
             send(&mut connection, &frames(0..800, 200)).await.unwrap();
             let closing = tokio::spawn(connection.close(LONG));
-            sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(50)).await;
             receiver.collector.end_connections(ending);
             let closed = closing.await.unwrap();
-            let unproven = matches!(closed, Closed::Unproven(Unproven::After(_) | Unproven::Crossed { .. }));
-            assert!(unproven, "{wire:?} {ending:?}: {closed:?}");
+            assert!(matches!(closed, Closed::Unproven(_)), "{wire:?} {ending:?}: {closed:?}");
             assert!(receiver.collector.message_count() < 800);
         }
     }
@@ -224,7 +225,7 @@ fn half_closing_peer(tls: Option<Arc<rustls::ServerConfig>>) -> (u16, JoinHandle
                 session.complete_io(&mut stream).unwrap();
             }
         }
-        std::thread::sleep(Duration::from_millis(300));
+        ports::wait_until(LONG, "our end", || tcp_state(port) == Some(FIN_WAIT_1)).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         stream
     });
@@ -324,7 +325,7 @@ async fn driving_may_be_cancelled_at_any_time() {
         let receiver = receiver(wire, settings);
         receiver.collector.limit_rate(Some(8 << 20));
         let mut connection = open(&receiver).await;
-        let bytes = frames(0..20_000, 200);
+        let bytes = frames(0..4000, 200);
         let mut at = 0;
         while at < bytes.len() {
             at += connection.push(&bytes[at..(at + 50_000).min(bytes.len())]);
@@ -336,7 +337,7 @@ async fn driving_may_be_cancelled_at_any_time() {
         }
         let closed = connection.close(LONG).await;
         assert!(matches!(closed, Closed::Confirmed), "{wire:?}: {closed:?}");
-        let expected: Vec<_> = (0..20_000).map(|number| message(number, 200)).collect();
+        let expected: Vec<_> = (0..4000).map(|number| message(number, 200)).collect();
         assert!(received(&receiver) == expected, "{wire:?}");
     }
 }

@@ -10,6 +10,21 @@ use capstan_sidecar::forward::tls::{ClientCertificate, TlsSettings, TlsVersion, 
 use capstan_sidecar::syslog::frame::{Framing, frame_into};
 use capstan_sidecar::syslog::message::{Header, HeaderFields};
 
+/// The state of our end of the connection to a local port, as proc_net(5) shows it; `None` once there is none.
+pub fn tcp_state(port: u16) -> Option<u8> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    table.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(2);
+        let remote = fields.next()?;
+        let state = u8::from_str_radix(fields.next()?, 16).ok()?;
+        remote.ends_with(&format!(":{port:04X}")).then_some(state)
+    })
+}
+
+/// States of TCP (include/net/tcp_states.h).
+pub const ESTABLISHED: u8 = 1;
+pub const FIN_WAIT_1: u8 = 4;
+
 /// Long enough for a busy machine; a test that waits this long fails.
 pub const LONG: Duration = Duration::from_secs(30);
 

@@ -260,7 +260,9 @@ async fn write_all(stream: &TcpStream, tls: &mut ClientConnection) -> io::Result
 
 fn lost(error: io::Error) -> TlsError {
     match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => TlsError::Closed,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
+            TlsError::Closed
+        }
         _ => TlsError::Other(error.to_string()),
     }
 }
