@@ -6,12 +6,14 @@ use anyhow::Result;
 use capstan_bench::bare_loop;
 use capstan_bench::measure::{self, Extent, SECTIONS};
 use capstan_peers::child::usage_of;
+use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 
 /// The sidecar beside a bare loop and rsyslog, on this machine.
 #[derive(Parser)]
 struct Arguments {
-    /// Sections to run; all if none is named: throughput, latency, write-cost, many-files, idle, stalled
+    /// Sections to run; all if none is named
+    #[arg(value_parser = PossibleValuesParser::new(SECTIONS))]
     sections: Vec<String>,
     /// Lines of the large file
     #[arg(long, default_value_t = 1_000_000)]
