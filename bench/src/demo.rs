@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use progress::Progress;
 use stage::Stage;
@@ -27,7 +27,7 @@ pub enum Outcome {
     Complete,
     /// Something is missing, or something did not do its part; the files are kept there.
     Incomplete(PathBuf),
-    /// Stopped by SIGINT or SIGTERM.
+    /// Stopped by SIGINT, SIGTERM or SIGHUP (the terminal is gone).
     Interrupted,
 }
 
@@ -37,7 +37,7 @@ const LOG_LINES: usize = 15;
 /// Runs the demo, printing progress and the final table.
 pub fn run() -> Result<Outcome> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, interrupted.clone())?;
     }
     let mut progress = Progress::new();

@@ -3,4 +3,6 @@
 pub mod bare_loop;
 pub mod config;
 pub mod demo;
+pub mod figures;
+pub mod measure;
 pub mod sidecar;

@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::report::{count, mebibytes};
 use super::stage::{Stage, is_packed};
+use crate::figures::{grouped, mebibytes};
 
 /// Between two lines when the output is no terminal.
 const QUIET: Duration = Duration::from_secs(5);
@@ -52,8 +52,8 @@ impl Progress {
         let line = format!(
             "{:5.1} s  requests {}  received {}  archives {} ({packed} gzip)  sidecar {memory}",
             elapsed.as_secs_f32(),
-            count(answered),
-            count(received),
+            grouped(answered),
+            grouped(received),
             archives.len(),
         );
         say(&if self.terminal { format!("\r\x1b[K{line}") } else { line + "\n" });

@@ -1,6 +1,5 @@
 //! The table at the end: in, the stage and the recount; out, a few lines and a verdict.
 
-use std::fmt::Display;
 use std::io::{self, Write};
 
 use anyhow::Result;
@@ -8,6 +7,7 @@ use anyhow::Result;
 use super::recount::Recount;
 use super::script::Ending;
 use super::stage::{Stage, is_packed};
+use crate::figures::{grouped, mebibytes};
 
 /// Fewer would mean that the demo shows nothing.
 const LEAST_ROTATIONS: usize = 3;
@@ -18,14 +18,14 @@ pub(super) fn print(stage: &Stage, ending: &Ending) -> Result<bool> {
     let archives = stage.archives();
     let packed = archives.iter().filter(|path| is_packed(path)).count();
     let usage = stage.sidecar.usage();
-    let seen = ending.reopens_seen.map_or("not told".to_owned(), count);
+    let seen = ending.reopens_seen.map_or("not told".to_owned(), grouped);
     let rows = [
         ("requests sent, answered", both(ending.totals.sent, ending.totals.answered)),
-        ("lines written", count(recount.written)),
-        ("rotations", count(archives.len() as u64)),
-        ("reopens seen, USR1 handled", format!("{seen}, {}", count(recount.signals_handled))),
+        ("lines written", grouped(recount.written)),
+        ("rotations", grouped(archives.len() as u64)),
+        ("reopens seen, USR1 handled", format!("{seen}, {}", grouped(recount.signals_handled))),
         ("archives, of them gzip", both(archives.len() as u64, packed as u64)),
-        ("lines received", count(recount.received)),
+        ("lines received", grouped(recount.received)),
         ("missing in files, at receiver", both(recount.missing_in_files(), recount.missing_at_receiver())),
         (
             "duplicated in files, at receiver",
@@ -70,32 +70,5 @@ fn failures(ending: &Ending, recount: &Recount, rotations: usize) -> Vec<String>
 }
 
 fn both(one: u64, other: u64) -> String {
-    format!("{}, {}", count(one), count(other))
-}
-
-/// With a comma between thousands.
-pub(super) fn count(number: impl Display) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-pub(super) fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / 1048576.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!(["0", "999", "1000", "1234567"].map(count), ["0", "999", "1,000", "1,234,567"]);
-    }
+    format!("{}, {}", grouped(one), grouped(other))
 }
