@@ -83,6 +83,8 @@ pub fn start(
                 ahead_after: Instant::now(),
             };
             runtime.block_on(forwarder.run());
+            // A name look-up that hangs must not hold up the stop.
+            runtime.shutdown_background();
         })
         .map_err(|source| StartError::Thread { destination: name, source })
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// The SD-ID of the element that tells where a line stood; 32473 is the enterprise number for documentation (RFC 5612).
-pub const POSITION_ID: &str = "capstan@32473";
+pub const POSITION_ID: &str = capstan_config::names::POSITION_ELEMENT;
 
 /// The length of `1970-01-01T00:00:00.000000Z`, in bytes.
 const TIME_LEN: usize = 27;
@@ -355,7 +355,7 @@ mod tests {
         assert_eq!(
             text(&header),
             "<134>1 2026-11-21T08:05:09.000000Z web-1 production - access \
-             [capstan@32473 stream=\"/var/log/a \\\"b\\\".log\" generation=\"12\" position=\"345\"] "
+             [position@32473 stream=\"/var/log/a \\\"b\\\".log\" generation=\"12\" position=\"345\"] "
         );
     }
 
@@ -364,7 +364,7 @@ mod tests {
         let structured_data = vec![element(POSITION_ID, &[("k", "v")]), element("z@1", &[])];
         let fields = HeaderFields { structured_data, position_of: Some("s".into()), ..fields() };
         let text = text(&Header::new(&fields));
-        let wanted = "[z@1][capstan@32473 k=\"v\" stream=\"s\" generation=\"0\" position=\"0\"] ";
+        let wanted = "[z@1][position@32473 k=\"v\" stream=\"s\" generation=\"0\" position=\"0\"] ";
         assert!(text.ends_with(wanted), "{text}");
     }
 
