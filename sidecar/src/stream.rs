@@ -3,6 +3,7 @@
 //! A *stream* is one log path. Its *generations* are the files that have carried that path, numbered from 1.
 //! A *position* is a byte counted from its generation's birth; compressing a file does not change positions.
 
+pub mod adopt;
 pub mod feed;
 pub mod identity;
 pub mod ledger;

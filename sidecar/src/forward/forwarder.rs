@@ -21,6 +21,9 @@ use crate::metrics::Metrics;
 /// How many closes without an answer, in a row and with everything acked, until acked is taken for proof.
 const UNANSWERED_CLOSES: u32 = 3;
 
+/// How long a receiver that has never answered a close is waited for at the next ones.
+const SHORT_CLOSE: Duration = Duration::from_secs(1);
+
 /// So much may wait to be written while the next lines are read.
 const BACKLOG: usize = 64 * 1024;
 
@@ -130,12 +133,28 @@ impl Forwarder {
             if self.is_drained() {
                 return None;
             }
-            match self.dialer.dial(Instant::now()).await {
+            match self.dial().await? {
                 Ok(connection) => {
                     self.connected(&connection);
                     return Some(connection);
                 }
                 Err(error) => self.connect_failed(&error),
+            }
+        }
+    }
+
+    /// Dials once. None: asked to stop meanwhile, and there is nothing left to do.
+    async fn dial(&mut self) -> Option<Result<Connection, ConnectError>> {
+        let mut dial = std::pin::pin!(self.dialer.dial(Instant::now()));
+        loop {
+            tokio::select! {
+                result = &mut dial => return Some(result),
+                _ = self.stop.changed() => {
+                    self.queue.refresh(Instant::now());
+                    if self.is_drained() {
+                        return None;
+                    }
+                }
             }
         }
     }
@@ -263,7 +282,8 @@ impl Forwarder {
         }
         let look_again = match roll {
             Roll::Keep(Some(at)) => at,
-            _ => Instant::now() + Duration::from_secs(1),
+            Roll::Keep(None) => Instant::now() + Duration::from_secs(60),
+            Roll::OpenAhead | Roll::Close => Instant::now() + Duration::from_secs(1),
         };
         tokio::select! {
             broken = current.watch() => return Err(broken),
@@ -293,13 +313,20 @@ impl Forwarder {
     /// Closes a connection and acts on what that proves. Returns whether everything sent is confirmed.
     async fn close_for_proof(&mut self, connection: Connection, opened: Instant) -> bool {
         self.status.lock().connected = false;
-        match connection.close(self.close_timeout).await {
+        // One that is known never to answer is not waited for at every roll.
+        let patience = if self.unanswered >= UNANSWERED_CLOSES {
+            self.close_timeout.min(SHORT_CLOSE)
+        } else {
+            self.close_timeout
+        };
+        match connection.close(patience).await {
             Closed::Confirmed => {
                 self.unanswered = 0;
                 self.confirmed(Proof::Confirmed, opened);
                 true
             }
             Closed::AckedOnly if self.unanswered + 1 >= UNANSWERED_CLOSES => {
+                self.unanswered = UNANSWERED_CLOSES;
                 self.confirmed(Proof::Acked, opened);
                 true
             }

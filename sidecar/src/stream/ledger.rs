@@ -41,6 +41,9 @@ impl Default for Ledger {
 pub struct Stream {
     /// When it was last rotated, or first seen (microseconds since the epoch): schedules count from here.
     pub rotated_at: i64,
+    /// The highest number any of its generations had.
+    #[serde(default)]
+    pub issued: u64,
     /// A rotation that was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
@@ -164,7 +167,7 @@ impl Generation {
 impl Stream {
     /// The number the next generation gets.
     pub fn next_number(&self) -> u64 {
-        self.generations.last().map_or(1, |last| last.number + 1)
+        self.issued.max(self.generations.last().map_or(0, |last| last.number)) + 1
     }
 
     /// The generation that carries the path.
@@ -241,7 +244,9 @@ mod tests {
         first.marks.observe(0, 1);
         let intent = Intent { archive: "x".into(), old: FileId::default() };
         let generations = vec![first, generation(2, Stage::Live, 0, &[])];
-        ledger.streams.insert("app.log".into(), Stream { rotated_at: 7, intent: Some(intent), generations });
+        ledger
+            .streams
+            .insert("app.log".into(), Stream { rotated_at: 7, issued: 2, intent: Some(intent), generations });
         assert_eq!(Ledger::decode(&ledger.encode().unwrap()).unwrap(), ledger);
     }
 
@@ -268,5 +273,8 @@ mod tests {
         assert_eq!(stream.live().map(|g| g.number), Some(7));
         stream.generations[0].stage = Stage::Gone;
         assert_eq!(stream.live(), None);
+        stream.issued = 9;
+        stream.generations.clear();
+        assert_eq!(stream.next_number(), 10, "also when all that had numbers is gone");
     }
 }

@@ -5,7 +5,6 @@
 //! ledger; it is never held while a disk is synced.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +17,8 @@ use super::feed::{Feed, GenerationKey};
 use super::identity::Fingerprint;
 use super::ledger::{Cursor, Generation, Ledger, Stream};
 use super::store::{Lock, Store, StoreError};
+use crate::files::FileError;
+use crate::files::directory::Directory;
 use crate::settings::LogSettings;
 
 /// The state directory's name.
@@ -38,13 +39,8 @@ pub enum VolumeError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The directory cannot be opened.
-    #[error("{path}: {source}")]
-    Io {
-        /// The directory.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// One directory of logs.
@@ -53,7 +49,7 @@ pub struct Volume {
     /// The directory; paths in the ledger are relative to it.
     pub base: PathBuf,
     /// The same, open.
-    pub directory: File,
+    pub directory: Directory,
     inner: Mutex<Inner>,
     version: AtomicU64,
 }
@@ -103,8 +99,7 @@ impl Volume {
     /// Opens the state of `base`, taking its lock. To be called only when a log file is there: a state directory
     /// in an empty directory would keep programs such as initdb(1) from starting.
     pub fn open(base: &Path) -> Result<Volume, VolumeError> {
-        let at = |source| VolumeError::Io { path: base.to_owned(), source };
-        let directory = File::open(base).map_err(at)?;
+        let directory = Directory::open(base)?;
         let state = base.join(STATE_DIRECTORY);
         let (lock, store, ledger, first_start) = match open_state(&state) {
             Ok((lock, opened)) => {
@@ -168,6 +163,11 @@ impl Volume {
     /// Grows whenever a feed is added, removed or sealed: forwarders look again.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// Files found from now on appeared later: they are read from their beginning, whatever `readFrom` says.
+    pub fn end_first_look(&self) {
+        self.inner().first_start = false;
     }
 
     /// Makes everybody look again.
@@ -262,16 +262,19 @@ impl Volume {
 
     /// Notes that a generation has grown to `size`. Returns whether that is news.
     pub fn grew(&self, feed: &Feed, size: u64) -> bool {
-        let before = feed.size();
-        if size <= before {
+        if size <= feed.size() {
             return false;
         }
         let mut inner = self.inner();
-        let mut added = false;
-        if let Some(generation) = inner.generation_mut(&feed.key) {
-            generation.length = size;
-            added = generation.marks.observe(before, now_micros());
+        let Some(generation) = inner.generation_mut(&feed.key) else { return false };
+        // Watcher and rotator look at sizes too, and either may be late: what was seen last counts, and a sealed
+        // length is final.
+        let before = generation.length;
+        if size <= before || !generation.stage.is_open() {
+            return false;
         }
+        generation.length = size;
+        let added = !feed.log.destinations.is_empty() && generation.marks.observe(before, now_micros());
         inner.marks_added |= added;
         drop(inner);
         feed.grow(size)
@@ -370,6 +373,7 @@ fn without_marks(stream: &Stream) -> Stream {
     let bare = |generation: &Generation| Generation { marks: Default::default(), ..generation.clone() };
     Stream {
         rotated_at: stream.rotated_at,
+        issued: stream.issued,
         intent: stream.intent.clone(),
         generations: stream.generations.iter().map(bare).collect(),
     }

@@ -30,6 +30,8 @@ const FILES_PER_TICK: usize = 50;
 const LOOK_AROUND: Duration = Duration::from_secs(10);
 /// How often quiet files are looked at where inotify may be blind.
 const BLIND_POLL: Duration = Duration::from_secs(1);
+/// How long nothing is looked for when all files are quiet: events come at once, and only a stop has to wait.
+const IDLE: Duration = Duration::from_millis(500);
 /// How often the state is synced, if there is anything to sync.
 const CHECKPOINT: Duration = Duration::from_secs(1);
 
@@ -54,6 +56,8 @@ pub struct Watcher {
     refused: BTreeMap<PathBuf, String>,
     version: u64,
     blind: bool,
+    /// Whether nothing was looked at before.
+    first_look: bool,
 }
 
 impl Watcher {
@@ -74,6 +78,7 @@ impl Watcher {
             complained: HashSet::new(),
             refused: BTreeMap::new(),
             version: 0,
+            first_look: true,
         }
     }
 
@@ -122,7 +127,7 @@ impl Watcher {
     fn wait(&mut self) -> bool {
         let active = self.active();
         let wait = match active {
-            0 => Duration::from_millis(500),
+            0 => IDLE,
             count => TICK * u32::try_from(count.div_ceil(FILES_PER_TICK)).unwrap_or(1),
         };
         let Some(inotify) = self.inotify.as_mut() else {
@@ -176,7 +181,9 @@ impl Watcher {
             }
         }
         self.find_deleted();
+        self.first_look = false;
         for volume in self.hub.volumes() {
+            volume.end_first_look();
             volume.retry_state();
             volume.tidy();
         }
@@ -224,6 +231,9 @@ impl Watcher {
             }
         };
         self.hub.clear_problem(base);
+        if !self.first_look {
+            volume.end_first_look();
+        }
         self.recover(&volume);
         self.hub.add_volume(volume);
         let index = self.hub.volumes().len() - 1;
@@ -291,8 +301,9 @@ impl Watcher {
         let (mut news, mut truncated) = (false, Vec::new());
         for (key, watched) in &mut self.watched {
             let Some(idle) = watched.idle_ticks else { continue };
-            let Ok(size) = watched.file.metadata().map(|metadata| metadata.len()) else { continue };
+            // In this order: the rotator may note a newer size in between.
             let before = watched.feed.size();
+            let Ok(size) = watched.file.metadata().map(|metadata| metadata.len()) else { continue };
             if size < before {
                 truncated.push((watched.volume.clone(), watched.feed.clone()));
             } else if watched.volume.grew(&watched.feed, size) {
