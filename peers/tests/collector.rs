@@ -71,6 +71,8 @@ fn without_tls_fin_is_the_close() {
     client.send(b"<1>a\n<1>b\n<1>c").unwrap();
     assert_eq!(client.close().unwrap().end, End::Eof);
     assert_eq!(collector.message_count(), 2);
+    // The collector closes first and notes it then.
+    wait_until(Duration::from_secs(5), "the report", || collector.reports()[0].ended != Ended::Not).unwrap();
     let report = collector.reports().remove(0);
     assert_eq!((report.ended, report.incomplete_bytes), (Ended::ByClient, 4));
 }

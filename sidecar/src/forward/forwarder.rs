@@ -1,0 +1,383 @@
+//! One destination's thread: fills the connection from the queue, rolls connections, and acts on what they prove.
+//!
+//! The files are read here too, with plain reads that come from the page cache: a slow disk or receiver holds up
+//! its own destination only. In `select!` only cancel-safe futures stand; what has been sent so far is kept in
+//! the queue and the connection, never in a future.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, sleep_until};
+
+use super::connection::{Broken, Closed, ConnectError, Connection};
+use super::dial::Dialer;
+use super::queue::Queue;
+use super::rolling::{Limits, Roll, Situation, decide};
+use super::status::{Proof, SharedStatus, now as rfc3339_now};
+use crate::metrics::Metrics;
+
+/// How many closes without an answer, in a row and with everything acked, until acked is taken for proof.
+const UNANSWERED_CLOSES: u32 = 3;
+
+/// So much may wait to be written while the next lines are read.
+const BACKLOG: usize = 64 * 1024;
+
+/// When the process is asked to stop: the moment at which it must have stopped.
+pub type Stop = watch::Receiver<Option<Instant>>;
+
+/// One destination's forwarder.
+pub struct Forwarder {
+    /// What to send.
+    pub queue: Queue,
+    /// Opens connections.
+    pub dialer: Dialer,
+    /// When to roll them.
+    pub limits: Limits,
+    /// How long to wait for the answer to a close.
+    pub close_timeout: Duration,
+    /// Woken when there is more to send.
+    pub wake: Arc<Notify>,
+    /// Asked to stop.
+    pub stop: Stop,
+    /// What others see of it.
+    pub status: Arc<SharedStatus>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The destination's name.
+    pub name: String,
+    /// Closes in a row that were not answered.
+    pub unanswered: u32,
+    /// Before this moment no connection is opened ahead: the last attempt failed.
+    pub ahead_after: Instant,
+}
+
+/// A connection opened ahead.
+enum Ahead {
+    None,
+    Opening(JoinHandle<Result<Connection, ConnectError>>),
+    Ready(Box<Connection>),
+}
+
+/// Why a session of connections ended.
+enum Ended {
+    /// Another connection is needed, without haste.
+    Reconnect,
+    /// Stopping, and everything is confirmed.
+    Stopped,
+}
+
+impl Forwarder {
+    /// Runs until stopped and drained, or until the stop's deadline.
+    pub async fn run(mut self) {
+        let mut stop = self.stop.clone();
+        let deadline = async move {
+            loop {
+                let at = *stop.borrow_and_update();
+                match at {
+                    Some(at) => return sleep_until(at.into()).await,
+                    None => {
+                        if stop.changed().await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = self.forward() => {}
+            () = deadline => {
+                let bytes = self.queue.unconfirmed_bytes();
+                tracing::warn!(destination = self.name, unconfirmed_bytes = bytes, "stopped before everything was confirmed; it is sent again at the next start");
+            }
+        }
+    }
+
+    async fn forward(&mut self) {
+        loop {
+            self.queue.refresh(Instant::now());
+            if self.is_drained() {
+                return;
+            }
+            let Some(connection) = self.connect().await else { return };
+            match self.session(connection).await {
+                Ended::Stopped => return,
+                Ended::Reconnect => {}
+            }
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop.borrow().is_some()
+    }
+
+    fn is_drained(&self) -> bool {
+        self.is_stopping() && self.queue.is_caught_up() && self.queue.oldest().is_none()
+    }
+
+    /// Connects, however long it takes. None: there is nothing left to do.
+    async fn connect(&mut self) -> Option<Connection> {
+        loop {
+            let delay = self.dialer.delay(random());
+            if !delay.is_zero() {
+                tokio::select! {
+                    () = sleep(delay) => {}
+                    _ = self.stop.changed() => {}
+                }
+            }
+            self.queue.refresh(Instant::now());
+            if self.is_drained() {
+                return None;
+            }
+            match self.dialer.dial(Instant::now()).await {
+                Ok(connection) => {
+                    self.connected(&connection);
+                    return Some(connection);
+                }
+                Err(error) => self.connect_failed(&error),
+            }
+        }
+    }
+
+    fn connected(&mut self, connection: &Connection) {
+        let mut status = self.status.lock();
+        status.connected = true;
+        status.connects += 1;
+        status.endpoint = Some(connection.peer().to_string());
+        drop(status);
+        self.metrics.connected(&self.name, "ok");
+    }
+
+    fn connect_failed(&mut self, error: &ConnectError) {
+        self.status.lock().connect_failures += 1;
+        self.status.failed(&error.to_string());
+        self.metrics.connected(&self.name, error.reason());
+        self.dialer.failed(Instant::now());
+        tracing::warn!(destination = self.name, %error, "cannot connect");
+    }
+
+    /// Sends over one connection after the other, until one breaks or no next one can be had.
+    async fn session(&mut self, connection: Connection) -> Ended {
+        let mut current = connection;
+        let mut opened = Instant::now();
+        let mut ahead = Ahead::None;
+        let mut out = Vec::new();
+        loop {
+            if let Err(broken) = self.send(&mut current, &mut out).await {
+                self.broke(&broken, opened);
+                return self.take_up(ahead);
+            }
+            let now = Instant::now();
+            let roll = decide(&self.situation(), &self.limits, now);
+            if self.is_drained() {
+                let _proof_of_nothing = current.close(self.close_timeout).await;
+                return Ended::Stopped;
+            }
+            match (roll, &ahead) {
+                (Roll::Close, _) | (Roll::OpenAhead, Ahead::Ready(_)) => {
+                    let confirmed = self.close_for_proof(current, opened).await;
+                    let next = std::mem::replace(&mut ahead, Ahead::None);
+                    match next {
+                        Ahead::Ready(connection) if confirmed => {
+                            current = *connection;
+                            opened = Instant::now();
+                            self.connected(&current);
+                            continue;
+                        }
+                        next => return self.take_up(next),
+                    }
+                }
+                (Roll::OpenAhead, Ahead::None) if self.is_stopping() => {
+                    // Nothing comes after this connection, unless it proves nothing.
+                    self.close_for_proof(current, opened).await;
+                    return Ended::Reconnect;
+                }
+                (Roll::OpenAhead, Ahead::None) if now >= self.ahead_after => {
+                    ahead = Ahead::Opening(tokio::spawn(self.dialer.dial(now)));
+                }
+                _ => {}
+            }
+            if let Err(broken) = self.wait(&mut current, &mut ahead, roll).await {
+                self.broke(&broken, opened);
+                return self.take_up(ahead);
+            }
+        }
+    }
+
+    /// A connection that was opened ahead of one that broke is not used: the receiver may have gone between. It
+    /// costs little to open another.
+    fn take_up(&mut self, ahead: Ahead) -> Ended {
+        if let Ahead::Opening(task) = ahead {
+            task.abort();
+        }
+        self.status.lock().connected = false;
+        Ended::Reconnect
+    }
+
+    /// Sends until nothing is left, at most for a moment, so that rolling and stopping are looked at.
+    async fn send(&mut self, connection: &mut Connection, out: &mut Vec<u8>) -> Result<(), Broken> {
+        for _ in 0..16 {
+            let now = Instant::now();
+            self.queue.refresh(now);
+            out.clear();
+            if !self.queue.fill(out, now) {
+                break;
+            }
+            let mut rest = &out[..];
+            loop {
+                rest = &rest[connection.push(rest)..];
+                connection.drive(BACKLOG).await?;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+        }
+        if self.queue.is_caught_up() {
+            connection.flush().await?;
+        }
+        self.status.lock().unconfirmed_bytes = self.queue.unconfirmed_bytes();
+        Ok(())
+    }
+
+    fn situation(&self) -> Situation {
+        Situation {
+            bytes: self.queue.unconfirmed_bytes(),
+            oldest: self.queue.oldest(),
+            last_sent: self.queue.last_sent(),
+            caught_up: self.queue.is_caught_up(),
+            awaited: self.is_stopping() || self.queue.is_proof_awaited(),
+        }
+    }
+
+    /// Waits for news: more to send, a connection opened ahead, the time to roll, the wish to stop, or the peer.
+    async fn wait(&mut self, current: &mut Connection, ahead: &mut Ahead, roll: Roll) -> Result<(), Broken> {
+        if !self.queue.is_caught_up() {
+            // More is to be sent; only see whether the next connection is there.
+            if let Ahead::Opening(task) = ahead
+                && task.is_finished()
+            {
+                *ahead = self.opened(task.await);
+            }
+            return Ok(());
+        }
+        let look_again = match roll {
+            Roll::Keep(Some(at)) => at,
+            _ => Instant::now() + Duration::from_secs(1),
+        };
+        tokio::select! {
+            broken = current.watch() => return Err(broken),
+            () = self.wake.notified() => {}
+            () = sleep_until(look_again.into()) => {}
+            _ = self.stop.changed() => {}
+            news = next_ahead(ahead) => match news {
+                News::Opened(result) => *ahead = self.opened(result),
+                News::Broken => *ahead = Ahead::None,
+            }
+        }
+        Ok(())
+    }
+
+    fn opened(&mut self, result: Result<Result<Connection, ConnectError>, tokio::task::JoinError>) -> Ahead {
+        match result {
+            Ok(Ok(connection)) => Ahead::Ready(Box::new(connection)),
+            Ok(Err(error)) => {
+                self.connect_failed(&error);
+                self.ahead_after = Instant::now() + self.dialer.delay(random());
+                Ahead::None
+            }
+            Err(_cancelled) => Ahead::None,
+        }
+    }
+
+    /// Closes a connection and acts on what that proves. Returns whether everything sent is confirmed.
+    async fn close_for_proof(&mut self, connection: Connection, opened: Instant) -> bool {
+        self.status.lock().connected = false;
+        match connection.close(self.close_timeout).await {
+            Closed::Confirmed => {
+                self.unanswered = 0;
+                self.confirmed(Proof::Confirmed, opened);
+                true
+            }
+            Closed::AckedOnly if self.unanswered + 1 >= UNANSWERED_CLOSES => {
+                self.confirmed(Proof::Acked, opened);
+                true
+            }
+            Closed::AckedOnly => {
+                self.unanswered += 1;
+                self.replay("it did not close in answer to our close", opened);
+                false
+            }
+            Closed::Unproven(reason) => {
+                self.unanswered = 0;
+                self.replay(&reason.to_string(), opened);
+                false
+            }
+        }
+    }
+
+    fn confirmed(&mut self, proof: Proof, opened: Instant) {
+        self.queue.confirm(Instant::now());
+        self.dialer.proved(opened.elapsed());
+        let mut status = self.status.lock();
+        status.proof = proof;
+        status.unconfirmed_bytes = 0;
+        status.last_confirmed_at = Some(rfc3339_now());
+    }
+
+    fn broke(&mut self, broken: &Broken, opened: Instant) {
+        self.status.lock().connected = false;
+        let nothing_at_stake = self.queue.oldest().is_none();
+        if nothing_at_stake && matches!(broken, Broken::CloseNotify) {
+            // An idle receiver said goodbye: not an error, and nothing to send again.
+            tracing::debug!(destination = self.name, %broken, "connection closed while idle");
+            self.dialer.ended(Instant::now(), opened.elapsed(), false);
+            return;
+        }
+        self.replay(&broken.to_string(), opened);
+    }
+
+    fn replay(&mut self, reason: &str, opened: Instant) {
+        let bytes = self.queue.rewind(Instant::now());
+        self.dialer.ended(Instant::now(), opened.elapsed(), bytes > 0);
+        let mut status = self.status.lock();
+        status.unconfirmed_bytes = 0;
+        status.replays += u64::from(bytes > 0);
+        drop(status);
+        if bytes == 0 {
+            tracing::info!(destination = self.name, reason, "connection ended; nothing is sent again");
+            return;
+        }
+        self.status.failed(reason);
+        self.metrics.replayed(&self.name);
+        tracing::warn!(
+            destination = self.name,
+            reason,
+            replay_bytes = bytes,
+            "connection ended without proof; sending again"
+        );
+    }
+}
+
+enum News {
+    Opened(Result<Result<Connection, ConnectError>, tokio::task::JoinError>),
+    Broken,
+}
+
+/// What becomes of the connection ahead. Its reads are kept pending too. Cancel safe.
+async fn next_ahead(ahead: &mut Ahead) -> News {
+    match ahead {
+        Ahead::None => std::future::pending().await,
+        Ahead::Opening(task) => News::Opened(task.await),
+        Ahead::Ready(connection) => {
+            connection.watch().await;
+            News::Broken
+        }
+    }
+}
+
+/// A random number; the standard library's hasher is seeded by the system.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}

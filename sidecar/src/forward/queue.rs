@@ -1,0 +1,254 @@
+//! What one destination has to send, and what of it is on its way: the files are the queue.
+//!
+//! Generations take turns, a chunk each, so that a busy log does not hold up a quiet one; of one stream the
+//! sealed generations come first and in order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::in_flight::InFlight;
+use super::track::{Buffers, Filled, Next, Track, Wire};
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::read::source::ReadError;
+use crate::stream::feed::{Feed, GenerationKey};
+use crate::stream::open::fingerprint_before;
+use crate::stream::volume::{Confirmed, Volume};
+use crate::syslog::message::Header;
+
+/// A generation, across volumes.
+type Key = (usize, GenerationKey);
+
+/// Makes the head of a stream's messages.
+pub type HeaderFor = Box<dyn Fn(&Feed) -> Header>;
+
+/// The queue of one destination.
+pub struct Queue {
+    destination: String,
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+    header_for: HeaderFor,
+    wire: Wire,
+    margin: Duration,
+    version: u64,
+    tracks: BTreeMap<Key, Track>,
+    flight: InFlight<Key>,
+    buffers: Buffers,
+    /// What has something to send, in turn.
+    ready: VecDeque<Key>,
+    /// Whether `ready` must be made anew.
+    stale: bool,
+    growth: u64,
+    proof_awaited: bool,
+    last_sent: Option<Instant>,
+    /// Lines and bytes sent since the last confirmation, by log.
+    unproven: BTreeMap<String, (Arc<crate::settings::LogSettings>, u64, u64)>,
+}
+
+impl Queue {
+    /// The queue of `destination`.
+    pub fn new(
+        destination: String,
+        hub: Arc<Hub>,
+        metrics: Arc<Metrics>,
+        header_for: HeaderFor,
+        wire: Wire,
+        margin: Duration,
+    ) -> Queue {
+        Queue {
+            destination,
+            hub,
+            metrics,
+            header_for,
+            wire,
+            margin,
+            version: 0,
+            tracks: BTreeMap::new(),
+            flight: InFlight::default(),
+            buffers: Buffers::default(),
+            ready: VecDeque::new(),
+            stale: true,
+            growth: 0,
+            proof_awaited: false,
+            last_sent: None,
+            unproven: BTreeMap::new(),
+        }
+    }
+
+    /// Takes notice of generations that came and went, and of files that grew.
+    pub fn refresh(&mut self, now: Instant) {
+        // Read before looking, so that what happens meanwhile is looked at again.
+        let (version, growth) = (self.hub.version(), self.hub.growth());
+        if version != self.version {
+            self.version = version;
+            self.follow_generations(now);
+        } else if growth == self.growth && !self.stale {
+            return;
+        }
+        self.growth = growth;
+        self.stale = false;
+        self.find_ready();
+    }
+
+    fn follow_generations(&mut self, now: Instant) {
+        let mut current: BTreeMap<Key, (Arc<Volume>, Arc<Feed>, u64)> = BTreeMap::new();
+        for (index, volume) in self.hub.volumes().into_iter().enumerate() {
+            for item in volume.subscriptions(&self.destination) {
+                let key = (index, item.feed.key.clone());
+                current.insert(key, (volume.clone(), item.feed, item.cursor.confirmed));
+            }
+        }
+        let (flight, margin) = (&self.flight, self.margin);
+        // What was confirmed just now may have to be sent again, if the receiver dies of what it has read.
+        let keep = |key: &Key, track: &Track| match current.get(key) {
+            Some((_, feed, _)) => Arc::ptr_eq(feed, &track.feed),
+            None => track.is_finished() && flight.is_recent(key, now, margin),
+        };
+        let gone: Vec<Key> =
+            self.tracks.iter().filter(|(key, track)| !keep(key, track)).map(|(key, _)| key.clone()).collect();
+        for key in gone {
+            self.tracks.remove(&key);
+            self.flight.end(&key);
+        }
+        for (key, (volume, feed, confirmed)) in current {
+            self.tracks.entry(key.clone()).or_insert_with(|| {
+                self.flight.begin(key, confirmed);
+                let header = (self.header_for)(&feed);
+                Track::new(feed, volume, header, confirmed)
+            });
+        }
+    }
+
+    /// Lines up what has something to send. Of one stream, a sealed generation that is not finished keeps the
+    /// later ones waiting.
+    fn find_ready(&mut self) {
+        self.ready.clear();
+        self.proof_awaited = false;
+        let mut waiting: Option<(usize, &str)> = None;
+        for (key, track) in &self.tracks {
+            let stream = (key.0, &*key.1.stream);
+            let sealed = track.feed.is_sealed();
+            if track.has_more() && waiting != Some(stream) {
+                self.ready.push_back(key.clone());
+                if sealed {
+                    waiting = Some(stream);
+                }
+            }
+            self.proof_awaited |=
+                sealed && track.is_finished() && self.flight.sent(key) > self.flight.confirmed(key);
+        }
+    }
+
+    /// Whether everything that can be read was sent.
+    pub fn is_caught_up(&self) -> bool {
+        self.ready.is_empty() && !self.stale
+    }
+
+    /// Whether proof is awaited: a sealed generation was sent to its end and not confirmed.
+    pub fn is_proof_awaited(&self) -> bool {
+        self.proof_awaited
+    }
+
+    /// Frames the next lines into `out`, of whoever's turn it is. Returns false if there is nothing to send.
+    pub fn fill(&mut self, out: &mut Vec<u8>, now: Instant) -> bool {
+        while let Some(key) = self.ready.pop_front() {
+            let Some(track) = self.tracks.get_mut(&key) else { continue };
+            match track.fill(self.wire, &mut self.buffers, out) {
+                Next::Filled(filled) => {
+                    if track.has_more() {
+                        self.ready.push_back(key.clone());
+                    } else {
+                        // A later generation may have waited for this one, or somebody for its proof.
+                        self.stale |= track.feed.is_sealed();
+                    }
+                    self.sent(&key, &filled, now);
+                    return true;
+                }
+                Next::Nothing => {}
+                Next::Truncated => {
+                    crate::watch::report_truncated(&track.volume, &track.feed, &self.metrics);
+                }
+                // Its feed knows the new place by now, or will when it is looked at again.
+                Next::Failed(ReadError::Moved(_)) => self.stale = true,
+                Next::Failed(ReadError::Lost) => track.give_up(),
+                Next::Failed(error) => {
+                    self.metrics.read_failed(&track.feed.log);
+                    tracing::error!(stream = &*key.1.stream, generation = key.1.number, %error, "cannot read");
+                }
+            }
+        }
+        self.buffers.shrink();
+        false
+    }
+
+    fn sent(&mut self, key: &Key, filled: &Filled, now: Instant) {
+        self.flight.send(key, filled.to, now);
+        self.last_sent = Some(now);
+        let Some(track) = self.tracks.get(key) else { return };
+        let log = &track.feed.log;
+        self.metrics.sent(log, &self.destination, filled);
+        let entry = self.unproven.entry(log.full_name()).or_insert_with(|| (log.clone(), 0, 0));
+        entry.1 += filled.lines - filled.replayed.min(filled.lines);
+        entry.2 += filled.bytes;
+    }
+
+    /// Everything sent so far is confirmed: cursors move, and are on disk when this returns.
+    pub fn confirm(&mut self, now: Instant) {
+        let moved = self.flight.confirm(now, self.margin);
+        let mut by_volume: BTreeMap<usize, (Arc<Volume>, Vec<Confirmed>)> = BTreeMap::new();
+        for ((index, key), position) in moved {
+            let Some(track) = self.tracks.get(&(index, key.clone())) else { continue };
+            let fingerprint = match track.feed.source() {
+                crate::stream::feed::Source::Open(file) => {
+                    fingerprint_before(&file, position).ok().flatten().unwrap_or_default()
+                }
+                // A sealed file is recognised by its name and length.
+                _ => Default::default(),
+            };
+            let volume = track.volume.clone();
+            by_volume.entry(index).or_insert_with(|| (volume, Vec::new())).1.push(Confirmed {
+                key,
+                position,
+                fingerprint,
+            });
+        }
+        for (volume, confirmed) in by_volume.values() {
+            volume.confirm(&self.destination, confirmed);
+        }
+        for (log, lines, bytes) in std::mem::take(&mut self.unproven).into_values() {
+            self.metrics.confirmed(&log, &self.destination, lines, bytes);
+        }
+        // Retention and compression may have waited for this.
+        self.hub.rotator.wake();
+    }
+
+    /// The connection broke: goes back to what is confirmed, less the margin. Returns the bytes to send again.
+    pub fn rewind(&mut self, now: Instant) -> u64 {
+        self.unproven.clear();
+        let mut bytes = 0;
+        for (key, from, to) in self.flight.rewind(now, self.margin) {
+            bytes += from - to;
+            if let Some(track) = self.tracks.get_mut(&key) {
+                track.rewind(to);
+            }
+        }
+        self.stale = true;
+        bytes
+    }
+
+    /// Bytes sent and not confirmed.
+    pub fn unconfirmed_bytes(&self) -> u64 {
+        self.flight.bytes()
+    }
+
+    /// When the oldest of them was sent.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.flight.oldest()
+    }
+
+    /// When the last byte was sent.
+    pub fn last_sent(&self) -> Option<Instant> {
+        self.last_sent
+    }
+}

@@ -1,0 +1,185 @@
+//! From a destination's settings to its running thread.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use capstan_config as config;
+use tokio::sync::{Notify, watch};
+
+use super::connection::{Deadlines, Security, Target};
+use super::dial::Dialer;
+use super::forwarder::{Forwarder, Stop};
+use super::queue::{HeaderFor, Queue};
+use super::rolling::Limits;
+use super::status::SharedStatus;
+use super::tls::certificate::Fingerprint;
+use super::tls::{ClientCertificate, TlsSettings, TlsVersion, Trust};
+use super::track::Wire;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::settings::DestinationSettings;
+use crate::stream::feed::Feed;
+use crate::syslog::frame::Framing;
+use crate::syslog::message::{Element, Header, HeaderFields};
+
+/// What a destination's thread shares with the rest of the process.
+pub struct Shared {
+    /// The volumes.
+    pub hub: Arc<Hub>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// HOSTNAME of logs that name none.
+    pub hostname: String,
+    /// Asked to stop.
+    pub stop: watch::Receiver<Option<Instant>>,
+}
+
+/// Why a destination cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Threads or runtimes cannot be had.
+    #[error("destination {destination}: {source}")]
+    Thread {
+        /// The destination.
+        destination: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+}
+
+/// Starts the thread of one destination.
+pub fn start(
+    settings: Arc<DestinationSettings>,
+    shared: &Shared,
+    status: Arc<SharedStatus>,
+) -> Result<JoinHandle<()>, StartError> {
+    let failed = |source| StartError::Thread { destination: settings.key.clone(), source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let wake = Arc::new(Notify::new());
+    shared.hub.add_forwarder(wake.clone());
+    let (hub, metrics) = (shared.hub.clone(), shared.metrics.clone());
+    let (hostname, stop): (String, Stop) = (shared.hostname.clone(), shared.stop.clone());
+    let name = settings.key.clone();
+    std::thread::Builder::new()
+        .name(format!("forward {name}"))
+        .spawn(move || {
+            let header_for = header_for(settings.clone(), hostname);
+            let syslog = &settings.destination.syslog;
+            let wire = wire(syslog);
+            let margin = syslog.delivery.replay_margin;
+            let queue = Queue::new(settings.key.clone(), hub, metrics.clone(), header_for, wire, margin);
+            let forwarder = Forwarder {
+                queue,
+                dialer: dialer(syslog),
+                limits: limits(&syslog.delivery),
+                close_timeout: syslog.delivery.close_timeout,
+                wake,
+                stop,
+                status,
+                metrics,
+                name: settings.key.clone(),
+                unanswered: 0,
+                ahead_after: Instant::now(),
+            };
+            runtime.block_on(forwarder.run());
+            // A name look-up that hangs must not hold up the stop.
+            runtime.shutdown_background();
+        })
+        .map_err(|source| StartError::Thread { destination: name, source })
+}
+
+fn wire(syslog: &config::Syslog) -> Wire {
+    let framing = match syslog.framing {
+        config::Framing::OctetCounting => Framing::OctetCounting,
+        config::Framing::LineFeed => Framing::LineFeed,
+        config::Framing::Nul => Framing::Nul,
+    };
+    Wire { framing, max_message: usize::try_from(syslog.max_message.bytes()).unwrap_or(usize::MAX) }
+}
+
+fn limits(delivery: &config::Delivery) -> Limits {
+    Limits { bytes: delivery.roll_bytes.bytes(), age: delivery.roll_age, idle: delivery.roll_idle }
+}
+
+fn dialer(syslog: &config::Syslog) -> Dialer {
+    let security = syslog.tls.as_ref().map_or(Security::Plain, |tls| Security::Tls(tls_settings(tls)));
+    let target = |endpoint: &config::Endpoint| Target {
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        security: security.clone(),
+    };
+    let deadlines = Deadlines {
+        connect: syslog.delivery.connect_timeout,
+        handshake: syslog.delivery.handshake_timeout,
+        write: syslog.delivery.write_timeout,
+    };
+    Dialer::new(syslog.endpoints.iter().map(target).collect(), deadlines)
+}
+
+fn tls_settings(tls: &config::Tls) -> TlsSettings {
+    // The configuration's fingerprints were checked when it was parsed, in the same notation.
+    let fingerprints: Vec<Fingerprint> =
+        tls.fingerprints.iter().filter_map(|fingerprint| fingerprint.to_string().parse().ok()).collect();
+    let trust = match &tls.ca_file {
+        _ if !fingerprints.is_empty() => Trust::Fingerprints(fingerprints),
+        Some(file) => Trust::CaFile(file.as_path().to_owned()),
+        None => Trust::PublicRoots,
+    };
+    let client = tls.client_certificate.as_ref().map(|client| ClientCertificate {
+        certificate: client.certificate_file.as_path().to_owned(),
+        key: client.key_file.as_path().to_owned(),
+    });
+    let min_version = match tls.min_version {
+        config::TlsVersion::Tls12 => TlsVersion::V1_2,
+        config::TlsVersion::Tls13 => TlsVersion::V1_3,
+    };
+    TlsSettings { trust, client, server_name: tls.server_name.clone(), min_version }
+}
+
+/// Makes the heads of this destination's messages.
+fn header_for(settings: Arc<DestinationSettings>, hostname: String) -> HeaderFor {
+    Box::new(move |feed: &Feed| {
+        let syslog = &settings.destination.syslog;
+        let Some(forward) = &feed.log.log.forward else { return Header::new(&HeaderFields::default()) };
+        let mut structured_data: Vec<Element> = syslog
+            .structured_data
+            .iter()
+            .filter_map(|element| secret_element(&settings.key, element))
+            .collect();
+        if !forward.metadata.is_empty() {
+            let id = config::names::METADATA_ELEMENT.to_owned();
+            structured_data.push(Element { id, params: params(&forward.metadata) });
+        }
+        Header::new(&HeaderFields {
+            facility: forward.facility.code(),
+            severity: forward.severity.code(),
+            hostname: forward.hostname.clone().unwrap_or_else(|| hostname.clone()),
+            app_name: forward.app_name.clone().unwrap_or_else(|| feed.log.policy.clone()),
+            proc_id: String::new(),
+            msg_id: feed.log.log.name.to_string(),
+            structured_data,
+            position_of: syslog.position_element.then(|| feed.key.stream.to_string()),
+        })
+    })
+}
+
+/// An element whose name may be a secret in a file. One that cannot be read is left out and told: lines without it
+/// are better than no lines.
+fn secret_element(destination: &str, element: &config::SdElement) -> Option<Element> {
+    let id = match &element.id {
+        config::SdId::Literal(id) => id.clone(),
+        config::SdId::File(path) => match std::fs::read_to_string(path.as_path()) {
+            Ok(text) => text.trim().to_owned(),
+            Err(error) => {
+                tracing::error!(destination, path = %path.as_path().display(), %error, "cannot read the name of a structured-data element; messages go out without it");
+                return None;
+            }
+        },
+    };
+    Some(Element { id, params: params(&element.params) })
+}
+
+fn params(params: &[config::Param]) -> Vec<(String, String)> {
+    params.iter().map(|param| (param.name.clone(), param.value.clone())).collect()
+}

@@ -1,0 +1,161 @@
+//! Gives one stream a new file: announces it, makes it, exchanges it, and looks at what was really exchanged.
+
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::attributes::Wanted;
+use super::directory::Directory;
+use super::exchange::{ExchangeError, Place, Places, Swapped, discard, prepare, swap, undo};
+use super::file::{FileError, FileId};
+use super::naming::archive_name;
+use crate::settings::LogSettings;
+use crate::stream::feed::{Feed, Source};
+use crate::stream::open::{OpenError, open_beneath};
+use crate::stream::turn::TurnError;
+use crate::stream::volume::Volume;
+
+/// Why a stream was not rotated. The app writes on to where it wrote before, so nothing is lost.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// A file or directory.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The exchange.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// The ledger.
+    #[error(transparent)]
+    Turn(#[from] TurnError),
+    /// The new live file.
+    #[error("the new file {0}")]
+    Open(#[from] OpenError),
+    /// The app replaced its file at the same moment.
+    #[error("the app replaced its file meanwhile; it is left as it is")]
+    Replaced,
+    /// The live file is not open.
+    #[error("the live file is not known yet")]
+    NotOpen,
+}
+
+/// Directories and names of one rotation.
+struct Scene {
+    live_directory: Directory,
+    archive_directory: Directory,
+    live_name: std::ffi::OsString,
+    archive_name: std::ffi::OsString,
+    /// Of the archive, relative to the volume's base.
+    archive_path: PathBuf,
+}
+
+impl Scene {
+    fn places(&self) -> Places<'_> {
+        Places {
+            live: Place { directory: &self.live_directory, name: &self.live_name },
+            archive: Place { directory: &self.archive_directory, name: &self.archive_name },
+        }
+    }
+}
+
+/// Rotates one stream whose live generation is `live`. Returns the new live file's feed and what could not be
+/// copied to it.
+pub fn rotate(volume: &Volume, log: &LogSettings, live: &Feed) -> Result<Arc<Feed>, ActError> {
+    let stream = &*live.key.stream;
+    let Source::Open(file) = live.source() else { return Err(ActError::NotOpen) };
+    let scene = scene(volume, log, stream, live.key.number)?;
+    let archive_path = scene.archive_path.to_str().ok_or(ActError::NotOpen)?;
+    let mode = log.log.rotate.as_ref().and_then(|rotate| rotate.mode);
+    let wanted = Wanted { mode: mode.map(|mode| mode.bits()), ..Wanted::default() };
+    let old = FileId::of(&file.metadata().map_err(OpenError::from)?);
+    volume.intend(stream, archive_path)?;
+    let exchanged = exchange(&scene, &file, old, wanted);
+    let swapped = match exchanged {
+        Ok(swapped) => swapped,
+        Err(error) => {
+            volume.forget_intent(stream);
+            return Err(error);
+        }
+    };
+    if let Some(error) = swapped.unsynced {
+        tracing::warn!(stream, %error, "the directory could not be synced");
+    }
+    for missing in &swapped.not_copied {
+        tracing::warn!(stream, what = missing.what, error = %missing.errno, "not copied to the new file");
+    }
+    let new = open_beneath(&volume.directory, Path::new(stream))?;
+    Ok(volume.exchanged(stream, archive_path, new)?)
+}
+
+fn scene(volume: &Volume, log: &LogSettings, stream: &str, number: u64) -> Result<Scene, ActError> {
+    let stream = Path::new(stream);
+    let parent = stream.parent().unwrap_or(Path::new(""));
+    let live_directory = open_directory(volume, parent)?;
+    let subdirectory = log.log.rotate.as_ref().and_then(|rotate| rotate.archive.directory.as_ref());
+    let subdirectory = subdirectory.map_or(Path::new(""), |directory| directory.as_path());
+    let mut archive_directory = open_directory(volume, parent)?;
+    for component in subdirectory.components() {
+        if let Component::Normal(name) = component {
+            archive_directory = archive_directory.open_or_make(name, 0o750)?;
+        }
+    }
+    let live_name = stream.file_name().unwrap_or(OsStr::new("")).to_owned();
+    let archive_name = archive_name(&live_name, Timestamp::now(), number);
+    let archive_path = parent.join(subdirectory).join(&archive_name);
+    Ok(Scene { live_directory, archive_directory, live_name, archive_name, archive_path })
+}
+
+fn open_directory(volume: &Volume, relative: &Path) -> Result<Directory, FileError> {
+    let base = Directory::open(&volume.base)?;
+    if relative.as_os_str().is_empty() { Ok(base) } else { base.open_beneath(relative) }
+}
+
+fn exchange(scene: &Scene, file: &std::fs::File, old: FileId, wanted: Wanted) -> Result<Swapped, ActError> {
+    let places = scene.places();
+    let prepared = prepare(places, file, wanted)?;
+    let mut swapped = swap(places, prepared.new, wanted)?;
+    swapped.not_copied.extend(prepared.not_copied);
+    if swapped.archive == Some(old) {
+        return Ok(swapped);
+    }
+    // What was live was not the file we know. Names are put back; the watcher will see the app's new file.
+    if let Some(other) = swapped.archive {
+        undo(places, other, prepared.new)?;
+        discard(places, prepared.new)?;
+    }
+    Err(ActError::Replaced)
+}
+
+/// Puts the names back after nobody reopened. Returns false if the new file is in use after all: then the names
+/// stay, for some workers write to each file.
+pub fn put_back(volume: &Volume, log: &LogSettings, old: &Feed, new: &Feed) -> Result<bool, ActError> {
+    let (Source::Open(old_file), Source::Open(new_file)) = (old.source(), new.source()) else {
+        return Err(ActError::NotOpen);
+    };
+    let stream = &*old.key.stream;
+    let record = volume.stream(stream).ok_or(ActError::NotOpen)?;
+    let archive =
+        record.generation(old.key.number).map(|known| known.path.clone()).ok_or(ActError::NotOpen)?;
+    let mut scene = scene(volume, log, stream, old.key.number)?;
+    let archive = Path::new(&archive);
+    scene.archive_directory = open_directory(volume, archive.parent().unwrap_or(Path::new("")))?;
+    scene.archive_name = archive.file_name().unwrap_or(OsStr::new("")).to_owned();
+    let id =
+        |file: &std::fs::File| file.metadata().map(|metadata| FileId::of(&metadata)).map_err(OpenError::from);
+    let (old_id, new_id) = (id(&old_file)?, id(&new_file)?);
+    let undone = match undo(scene.places(), old_id, new_id) {
+        Err(ExchangeError::InUse { .. }) => return Ok(false),
+        other => other?,
+    };
+    let opened_meanwhile =
+        undone.new_bytes > 0 || crate::sys::ask_read_lease(&new_file) == crate::sys::LeaseReply::Refused;
+    if opened_meanwhile {
+        // Somebody opened the new file in the moment of the exchange: forward again.
+        swap(scene.places(), new_id, Wanted::default())?;
+        return Ok(false);
+    }
+    discard(scene.places(), new_id)?;
+    volume.restored(stream, old.key.number)?;
+    Ok(true)
+}

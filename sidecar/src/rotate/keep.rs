@@ -1,0 +1,181 @@
+//! Deletes archives that are beyond their log's limits, and forgets old files that are not ours.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::clocks;
+use super::compressor::Jobs;
+use super::directory::Directory;
+use super::file::{FileError, FileId};
+use super::retention::{
+    Archive, BootTime, Deletion, Moment, Reason, RetentionPolicy, WallClock, WhenUnconfirmed, plan_retention,
+    wall_clock_between,
+};
+use crate::metrics::Metrics;
+use crate::settings::LogSettings;
+use crate::stream::feed::GenerationKey;
+use crate::stream::ledger::{Generation, Stage};
+use crate::stream::volume::Volume;
+
+/// One archive, with what it takes to delete it.
+struct Kept {
+    volume: Arc<Volume>,
+    key: GenerationKey,
+    path: String,
+}
+
+/// Watches the clocks, and keeps each log within its limits.
+#[derive(Debug)]
+pub struct Keeper {
+    boot: Option<u64>,
+    started: Moment,
+}
+
+impl Default for Keeper {
+    fn default() -> Self {
+        let boot = clocks::boot_id();
+        Keeper { boot, started: clocks::now(boot) }
+    }
+}
+
+impl Keeper {
+    /// Looks at all archives of `log`, and deletes what is beyond its limits.
+    pub fn keep(&self, log: &LogSettings, volumes: &[Arc<Volume>], jobs: &Jobs, metrics: &Metrics) {
+        let Some(rotate) = &log.log.rotate else { return };
+        let mut kept = BTreeMap::new();
+        let archives = observe(log, volumes, jobs, &mut kept);
+        let retention = &rotate.retention;
+        let policy = RetentionPolicy {
+            count: retention.count,
+            age: retention.age,
+            total_bytes: retention.total_size.map(|size| size.bytes()),
+            when_unconfirmed: match retention.when_unconfirmed {
+                capstan_config::WhenUnconfirmed::Keep => WhenUnconfirmed::Keep,
+                capstan_config::WhenUnconfirmed::Delete => WhenUnconfirmed::Delete,
+            },
+        };
+        let now = clocks::now(self.boot);
+        let clock: WallClock = wall_clock_between(self.started, now);
+        for deletion in plan_retention(&policy, &archives, now, clock).deletions {
+            if let Some(archive) = kept.get(&(deletion.stream, deletion.generation)) {
+                delete(log, archive, &deletion, metrics);
+            }
+        }
+    }
+}
+
+fn observe(
+    log: &LogSettings,
+    volumes: &[Arc<Volume>],
+    jobs: &Jobs,
+    kept: &mut BTreeMap<(u64, u64), Kept>,
+) -> Vec<Archive> {
+    let mut archives = Vec::new();
+    let mut stream_number = 0;
+    for volume in volumes {
+        for (name, owner, stream) in volume.streams() {
+            if owner.full_name() != log.full_name() {
+                continue;
+            }
+            stream_number += 1;
+            for generation in
+                stream.generations.iter().filter(|generation| generation.ours && generation.stage.is_sealed())
+            {
+                let key = GenerationKey { stream: name.clone(), number: generation.number };
+                let on_disk =
+                    volume.absolute(&generation.path).metadata().map_or(0, |metadata| metadata.len());
+                let being_compressed = jobs.contains(volume, &key);
+                archives.push(Archive {
+                    stream: stream_number,
+                    generation: generation.number,
+                    rotated_at: moment(generation),
+                    bytes: on_disk,
+                    sealed: !being_compressed,
+                    confirmed: generation.is_confirmed_by(log.destinations.iter().map(String::as_str)),
+                });
+                let path = generation.path.clone();
+                kept.insert((stream_number, generation.number), Kept { volume: volume.clone(), key, path });
+            }
+        }
+    }
+    archives
+}
+
+fn moment(generation: &Generation) -> Moment {
+    let micros = generation.retired_at.unwrap_or(i64::MAX);
+    let boot = generation.retired_boot.as_ref();
+    Moment {
+        // An archive without a date is taken for new.
+        wall: Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX),
+        boot: boot.map(|at| BootTime { boot: at.boot, since: std::time::Duration::from_secs(at.seconds) }),
+    }
+}
+
+fn delete(log: &LogSettings, archive: &Kept, deletion: &Deletion, metrics: &Metrics) {
+    let reason = match deletion.reason {
+        Reason::Count => "count",
+        Reason::Age => "age",
+        Reason::TotalSize => "total_size",
+    };
+    match remove(archive) {
+        Ok(true) => {
+            archive.volume.deleted(&archive.key);
+            metrics.deleted(log, reason, deletion.forced);
+            if deletion.forced {
+                tracing::warn!(
+                    path = archive.path,
+                    reason,
+                    "archive deleted before it was confirmed: whenUnconfirmed is Delete"
+                );
+            } else {
+                tracing::info!(path = archive.path, reason, "archive deleted");
+            }
+        }
+        // Somebody writes to it, or it is another file by now: looked at again with the next rotation.
+        Ok(false) => tracing::warn!(path = archive.path, "archive is in use or was replaced; not deleted"),
+        Err(error) => tracing::warn!(%error, "archive could not be deleted"),
+    }
+}
+
+/// Removes an archive's file unless somebody has it open for writing. A file that is gone counts as removed.
+fn remove(archive: &Kept) -> Result<bool, FileError> {
+    let path = Path::new(&archive.path);
+    let base = Directory::open(&archive.volume.base)?;
+    let parent = path.parent().unwrap_or(Path::new(""));
+    let directory = if parent.as_os_str().is_empty() { base } else { base.open_beneath(parent)? };
+    let name = path.file_name().unwrap_or(OsStr::new(""));
+    let file = match directory.open_file(name) {
+        Ok(file) => file,
+        Err(error) if error.is_absent() => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    // Where leases do not work this says "refused" for every file, so only archives that were proved are asked.
+    let record = archive.volume.stream(&archive.key.stream);
+    let proved = record
+        .as_ref()
+        .and_then(|stream| stream.generation(archive.key.number))
+        .is_some_and(|generation| generation.stage == Stage::Sealed(crate::stream::ledger::SealedBy::Proof));
+    if proved && crate::sys::ask_read_lease(&file) == crate::sys::LeaseReply::Refused {
+        return Ok(false);
+    }
+    let id = FileId::of(&directory.metadata(name, &file)?);
+    let removed = directory.remove(name, id)?;
+    directory.sync()?;
+    Ok(removed)
+}
+
+/// Old files that somebody else moved or deleted are not ours to keep or delete: once they are sealed and confirmed,
+/// they are forgotten.
+pub fn forget_foreign(volume: &Volume) {
+    for (name, log, stream) in volume.streams() {
+        for generation in stream.generations.iter().filter(|known| !known.ours && known.stage.is_sealed()) {
+            if generation.is_confirmed_by(log.destinations.iter().map(String::as_str)) {
+                volume.deleted(&GenerationKey { stream: name.clone(), number: generation.number });
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What the watcher finds under a stream's path, entered into the ledger: new streams, files replaced or
+//! truncated by somebody else, files that went away.
+
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::AtFlags;
+
+use super::feed::{Feed, GenerationKey, Source};
+use super::ledger::{Cursor, Generation, Stage, Stream};
+use super::open::{OpenError, Opened, fingerprint_before, open_beneath};
+use super::volume::{Inner, Volume, now_micros};
+use crate::settings::LogSettings;
+
+/// What a look at a path came to.
+#[derive(Debug)]
+pub enum Placed {
+    /// Nothing new.
+    Known,
+    /// A rotation is on its way: it will say itself what stands here.
+    Busy,
+    /// A new generation begins here.
+    New(Arc<Feed>),
+    /// The file belongs to another stream, under its new name.
+    Renamed,
+    /// Not a log file.
+    Refused(OpenError),
+}
+
+impl Volume {
+    /// Looks at the file at `path`, which `log` wants.
+    pub fn place(&self, path: &str, log: &Arc<LogSettings>) -> Placed {
+        let mut inner = self.inner();
+        if inner.ledger.streams.get(path).is_some_and(|stream| stream.intent.is_some()) {
+            return Placed::Busy;
+        }
+        if inner.is_live_at(self, path) {
+            return Placed::Known;
+        }
+        let opened = match open_beneath(&self.directory, Path::new(path)) {
+            Ok(opened) => opened,
+            Err(OpenError::Missing) => return Placed::Known,
+            Err(error) => return Placed::Refused(error),
+        };
+        if inner.knows_elsewhere(path, &opened) {
+            return Placed::Renamed;
+        }
+        inner.retire_live(self, path);
+        let feed = inner.begin(path, log, opened);
+        inner.write();
+        drop(inner);
+        self.bump();
+        Placed::New(feed)
+    }
+
+    /// The file of an open feed became shorter, or its bytes before a known position changed: what was not read
+    /// is lost, and what is there now is a new generation of the same file. Returns how many unread bytes were
+    /// lost, by destination.
+    pub fn truncated(&self, feed: &Feed) -> Vec<(String, u64)> {
+        let mut inner = self.inner();
+        let Some(generation) = inner.generation_mut(&feed.key) else { return Vec::new() };
+        if !generation.stage.is_open() {
+            return Vec::new();
+        }
+        let was_live = generation.stage == Stage::Live;
+        generation.stage = Stage::Gone;
+        let lost = lost_bytes(generation, &feed.log.destinations);
+        let source = feed.source();
+        feed.set_source(Source::Lost);
+        feed.seal();
+        inner.feeds.remove(&feed.key);
+        if let (true, Source::Open(file)) = (was_live, source)
+            && let (Ok(id), Ok(metadata)) = (super::open::identify(&file), file.metadata())
+        {
+            let opened = Opened {
+                id,
+                size: metadata.len(),
+                file: match file.try_clone() {
+                    Ok(clone) => clone,
+                    Err(_) => return lost,
+                },
+            };
+            let log = feed.log.clone();
+            inner.begin(&feed.key.stream, &log, opened);
+        }
+        inner.write();
+        drop(inner);
+        self.bump();
+        lost
+    }
+
+    /// Forgets generations whose bytes are gone, or which were deleted by somebody else after everything was
+    /// confirmed, all but the newest of a stream: it carries the numbering on.
+    pub fn tidy(&self) {
+        let mut inner = self.inner();
+        for stream in inner.ledger.streams.values_mut() {
+            let newest = stream.generations.last().map(|generation| generation.number);
+            stream
+                .generations
+                .retain(|generation| generation.stage != Stage::Gone || Some(generation.number) == newest);
+        }
+    }
+}
+
+/// How much of a generation that is gone nobody had read.
+pub(super) fn lost_bytes(generation: &Generation, destinations: &[String]) -> Vec<(String, u64)> {
+    let unread = |name: &String| {
+        let confirmed = generation.cursors.get(name).map_or(0, |cursor| cursor.confirmed);
+        (name.clone(), generation.length.saturating_sub(confirmed))
+    };
+    destinations.iter().map(unread).filter(|(_, bytes)| *bytes > 0).collect()
+}
+
+impl Inner {
+    /// Whether the file at `path` is the one we have open as its live generation: two cheap calls, no open.
+    fn is_live_at(&self, volume: &Volume, path: &str) -> bool {
+        let Some(live) = self.ledger.streams.get(path).and_then(Stream::live) else { return false };
+        let key = GenerationKey { stream: path.into(), number: live.number };
+        let Some(Source::Open(file)) = self.feeds.get(&key).map(|feed| feed.source()) else { return false };
+        let Ok(here) = rustix::fs::statat(&volume.directory, path, AtFlags::SYMLINK_NOFOLLOW) else {
+            return false;
+        };
+        // The descriptor keeps the inode from being reused, so the numbers suffice.
+        file.metadata().is_ok_and(|open| (open.dev(), open.ino()) == (here.st_dev, here.st_ino))
+    }
+
+    fn knows_elsewhere(&self, path: &str, opened: &Opened) -> bool {
+        let others = self.ledger.streams.iter().filter(|(name, _)| *name != path);
+        let mut generations = others.flat_map(|(_, stream)| &stream.generations);
+        let elsewhere = generations
+            .any(|generation| generation.stage.is_open() && generation.id.is_same_file(&opened.id));
+        // Our own stream may have come back to its old file: that is no other stream's.
+        elsewhere
+    }
+
+    /// Somebody else moved the live file away: it may still be written.
+    pub(super) fn retire_live(&mut self, volume: &Volume, path: &str) {
+        let Some(live) = self.ledger.streams.get(path).and_then(Stream::live) else { return };
+        let key = GenerationKey { stream: path.into(), number: live.number };
+        let now_at = self.feeds.get(&key).and_then(|feed| current_path(volume, feed));
+        let Some(generation) = self.generation_mut(&key) else { return };
+        generation.stage = Stage::Old;
+        generation.retired_at = Some(now_micros());
+        if let Some(now_at) = now_at {
+            generation.path = now_at;
+        }
+    }
+
+    /// Begins the next generation of a stream with an open file.
+    pub(super) fn begin(&mut self, path: &str, log: &Arc<LogSettings>, opened: Opened) -> Arc<Feed> {
+        let from_end = self.first_start && log.log.read_from == capstan_config::ReadFrom::End;
+        let name: Arc<str> = path.into();
+        let first = !self.ledger.streams.contains_key(path);
+        let stream = self.ledger.streams.entry(path.to_owned()).or_default();
+        if first {
+            stream.rotated_at = now_micros();
+        }
+        let number = stream.next_number();
+        let start = if from_end && first { opened.size } else { data_start(&opened) };
+        let fingerprint = fingerprint_before(&opened.file, start).ok().flatten().unwrap_or_default();
+        let cursor = Cursor { confirmed: start, fingerprint };
+        stream.generations.push(Generation {
+            number,
+            id: opened.id,
+            path: path.to_owned(),
+            stage: Stage::Live,
+            length: opened.size,
+            retired_at: None,
+            retired_boot: None,
+            ours: false,
+            cursors: log.destinations.iter().map(|name| (name.clone(), cursor)).collect(),
+            marks: Default::default(),
+        });
+        self.subscribe(&name, number, log, Source::Open(Arc::new(opened.file)), opened.size, false)
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        stream: &Arc<str>,
+        number: u64,
+        log: &Arc<LogSettings>,
+        source: Source,
+        size: u64,
+        sealed: bool,
+    ) -> Arc<Feed> {
+        let key = GenerationKey { stream: stream.clone(), number };
+        let feed = Arc::new(Feed::new(key.clone(), log.clone(), source, size, sealed));
+        self.feeds.insert(key, feed.clone());
+        self.logs.insert(stream.clone(), log.clone());
+        feed
+    }
+}
+
+/// Where a file begins to have data: a head that was punched away is skipped, not read as NUL bytes.
+fn data_start(opened: &Opened) -> u64 {
+    match rustix::fs::seek(&opened.file, rustix::fs::SeekFrom::Data(0)) {
+        Ok(start) if start < opened.size => start,
+        _ => 0,
+    }
+}
+
+/// What name an open file has now, relative to the volume.
+fn current_path(volume: &Volume, feed: &Feed) -> Option<String> {
+    let Source::Open(file) = feed.source() else { return None };
+    let link: PathBuf = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    let base = std::fs::canonicalize(&volume.base).ok()?;
+    Some(link.strip_prefix(base).ok()?.to_str()?.to_owned())
+}

@@ -1,0 +1,35 @@
+//! Finds log files and sees them grow.
+//!
+//! One thread and one inotify instance. A permanent watch nearly doubles the cost of an app's small writes, so a
+//! file is looked at with a short timer while it grows, and armed with a one-shot watch when it has gone quiet.
+//! Where inotify is blind (network file systems, some sandboxes), a slow poll does.
+
+pub mod discover;
+pub mod inotify;
+pub mod watcher;
+
+use std::sync::Arc;
+
+use crate::metrics::Metrics;
+use crate::stream::feed::Feed;
+use crate::stream::volume::Volume;
+
+/// Enters a truncation into the ledger, and counts and tells what was lost by it.
+pub fn report_truncated(volume: &Volume, feed: &Arc<Feed>, metrics: &Metrics) {
+    let lost = volume.truncated(feed);
+    metrics.truncated(&feed.log);
+    tracing::warn!(
+        stream = &*feed.key.stream,
+        generation = feed.key.number,
+        "truncated by somebody else; read from its start as a new generation"
+    );
+    for (destination, bytes) in lost {
+        metrics.lost(&feed.log, &destination, bytes);
+        tracing::error!(
+            stream = &*feed.key.stream,
+            destination,
+            bytes,
+            "lines were truncated away before they were confirmed"
+        );
+    }
+}
