@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until};
 
@@ -16,6 +16,7 @@ use super::dial::Dialer;
 use super::queue::Queue;
 use super::rolling::{Limits, Roll, Situation, decide};
 use super::status::{Proof, SharedStatus, now as rfc3339_now};
+use crate::hub::Inbox;
 use crate::metrics::Metrics;
 
 /// How many closes without an answer, in a row and with everything acked, until acked is taken for proof.
@@ -40,8 +41,8 @@ pub struct Forwarder {
     pub limits: Limits,
     /// How long to wait for the answer to a close.
     pub close_timeout: Duration,
-    /// Woken when there is more to send.
-    pub wake: Arc<Notify>,
+    /// Told when there is more to send.
+    pub inbox: Arc<Inbox>,
     /// Asked to stop.
     pub stop: Stop,
     /// What others see of it.
@@ -287,7 +288,7 @@ impl Forwarder {
         };
         tokio::select! {
             broken = current.watch() => return Err(broken),
-            () = self.wake.notified() => {}
+            () = self.inbox.notify.notified() => {}
             () = sleep_until(look_again.into()) => {}
             _ = self.stop.changed() => {}
             news = next_ahead(ahead) => match news {

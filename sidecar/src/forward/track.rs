@@ -36,6 +36,8 @@ pub struct Track {
     pub feed: Arc<Feed>,
     /// The volume it is on.
     pub volume: Arc<Volume>,
+    /// Whether it stands in line to be read.
+    pub is_in_line: bool,
     header: Header,
     /// The position to send next.
     position: u64,
@@ -100,6 +102,7 @@ impl Track {
         Track {
             feed,
             volume,
+            is_in_line: false,
             header,
             position,
             overlong: None,

@@ -1,6 +1,7 @@
 //! The thread that finds files and sees them grow, truncated, replaced or deleted.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::discover::discover;
 use super::inotify::Inotify;
 use super::report_truncated;
-use crate::hub::Hub;
+use crate::hub::{FeedKey, Hub};
 use crate::metrics::Metrics;
 use crate::settings::{LogSettings, Settings};
-use crate::stream::feed::{Feed, GenerationKey, Source};
+use crate::stream::feed::{Feed, Source};
 use crate::stream::place::Placed;
 use crate::stream::volume::{Volume, VolumeError};
 
@@ -40,8 +41,8 @@ struct Watched {
     volume: Arc<Volume>,
     feed: Arc<Feed>,
     file: Arc<File>,
-    /// Looks without growth; None: quiet, and armed if inotify can be had.
-    idle_ticks: Option<u32>,
+    /// Looks without growth since it was last seen to grow.
+    idle_ticks: u32,
 }
 
 /// The thread's state.
@@ -49,8 +50,10 @@ pub struct Watcher {
     settings: Arc<Settings>,
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
-    inotify: Option<Inotify<(usize, GenerationKey)>>,
-    watched: HashMap<(usize, GenerationKey), Watched>,
+    inotify: Option<Inotify<FeedKey>>,
+    watched: HashMap<FeedKey, Watched>,
+    /// Those that grow: all others are quiet.
+    active: BTreeSet<FeedKey>,
     bases: HashMap<PathBuf, usize>,
     complained: HashSet<PathBuf>,
     refused: BTreeMap<PathBuf, String>,
@@ -74,6 +77,7 @@ impl Watcher {
             blind: inotify.is_err(),
             inotify: inotify.ok(),
             watched: HashMap::new(),
+            active: BTreeSet::new(),
             bases: HashMap::new(),
             complained: HashSet::new(),
             refused: BTreeMap::new(),
@@ -119,13 +123,9 @@ impl Watcher {
         self.tick();
     }
 
-    fn active(&self) -> usize {
-        self.watched.values().filter(|watched| watched.idle_ticks.is_some()).count()
-    }
-
     /// Waits for events or the next tick. Returns whether to look around.
     fn wait(&mut self) -> bool {
-        let active = self.active();
+        let active = self.active.len();
         let wait = match active {
             0 => IDLE,
             count => TICK * u32::try_from(count.div_ceil(FILES_PER_TICK)).unwrap_or(1),
@@ -148,10 +148,8 @@ impl Watcher {
             return false;
         }
         let news = inotify.read();
-        for name in news.written {
-            if let Some(watched) = self.watched.get_mut(&name) {
-                watched.idle_ticks = Some(0);
-            }
+        for key in news.written {
+            self.wake(key);
         }
         news.look_around
     }
@@ -279,58 +277,77 @@ impl Watcher {
         self.watched.retain(|key, watched| {
             current.get(key).is_some_and(|(_, feed)| Arc::ptr_eq(feed, &watched.feed))
         });
+        self.active.retain(|key| self.watched.contains_key(key));
         for (key, (volume, feed)) in current {
             if let Source::Open(file) = feed.source() {
-                self.watched.entry(key).or_insert(Watched { volume, feed, file, idle_ticks: Some(0) });
+                let new = || Watched { volume, feed, file, idle_ticks: 0 };
+                if let Entry::Vacant(place) = self.watched.entry(key.clone()) {
+                    place.insert(new());
+                    self.active.insert(key);
+                }
             }
         }
         self.hub.wake_forwarders();
     }
 
+    /// A file was written, or looks as if.
+    fn wake(&mut self, key: FeedKey) {
+        if let Some(watched) = self.watched.get_mut(&key) {
+            watched.idle_ticks = 0;
+            self.active.insert(key);
+        }
+    }
+
     /// Quiet files are looked at too, for inotify may have missed something.
     fn poll_quiet(&mut self) {
-        for watched in self.watched.values_mut().filter(|watched| watched.idle_ticks.is_none()) {
-            if watched.file.metadata().is_ok_and(|metadata| metadata.len() != watched.feed.size()) {
-                watched.idle_ticks = Some(0);
-            }
+        let changed = |watched: &Watched| {
+            watched.file.metadata().is_ok_and(|metadata| metadata.len() != watched.feed.size())
+        };
+        let keys: Vec<FeedKey> =
+            self.watched.iter().filter(|(_, watched)| changed(watched)).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.wake(key);
         }
     }
 
     /// Looks at the files that grow.
     fn tick(&mut self) {
-        let (mut news, mut truncated) = (false, Vec::new());
-        for (key, watched) in &mut self.watched {
-            let Some(idle) = watched.idle_ticks else { continue };
+        let (mut grown, mut truncated, mut quiet) = (Vec::new(), Vec::new(), Vec::new());
+        for key in &self.active {
+            let Some(watched) = self.watched.get_mut(key) else { continue };
             // In this order: the rotator may note a newer size in between.
             let before = watched.feed.size();
             let Ok(size) = watched.file.metadata().map(|metadata| metadata.len()) else { continue };
             if size < before {
                 truncated.push((watched.volume.clone(), watched.feed.clone()));
             } else if watched.volume.grew(&watched.feed, size) {
-                news = true;
-                watched.idle_ticks = Some(0);
+                grown.push(key.clone());
+                watched.idle_ticks = 0;
                 if reaches_limit(&watched.feed.log, before, size) {
                     self.hub.rotator.wake();
                 }
-            } else if idle < QUIET_TICKS {
-                watched.idle_ticks = Some(idle + 1);
+            } else if watched.idle_ticks < QUIET_TICKS {
+                watched.idle_ticks += 1;
             } else {
                 match arm(self.inotify.as_mut(), &watched.file, key, size) {
-                    Armed::Yes => watched.idle_ticks = None,
-                    Armed::GrewMeanwhile => watched.idle_ticks = Some(0),
+                    Armed::GrewMeanwhile => watched.idle_ticks = 0,
+                    Armed::Yes => quiet.push(key.clone()),
                     Armed::Cannot => {
                         self.blind = true;
-                        watched.idle_ticks = None;
+                        quiet.push(key.clone());
                     }
                 }
             }
         }
+        for key in quiet {
+            self.active.remove(&key);
+        }
         for (volume, feed) in truncated {
             report_truncated(&volume, &feed, &self.metrics);
-            news = true;
-        }
-        if news {
             self.hub.wake_forwarders();
+        }
+        if !grown.is_empty() {
+            self.hub.grew(&grown);
         }
     }
 }
@@ -343,12 +360,7 @@ enum Armed {
     Cannot,
 }
 
-fn arm(
-    inotify: Option<&mut Inotify<(usize, GenerationKey)>>,
-    file: &File,
-    key: &(usize, GenerationKey),
-    size: u64,
-) -> Armed {
+fn arm(inotify: Option<&mut Inotify<FeedKey>>, file: &File, key: &FeedKey, size: u64) -> Armed {
     match inotify.map(|inotify| inotify.arm(file, key.clone())) {
         Some(Ok(())) => {
             let same = file.metadata().is_ok_and(|metadata| metadata.len() == size);
