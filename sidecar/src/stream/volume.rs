@@ -64,8 +64,7 @@ pub struct Inner {
     pub(super) first_start: bool,
     /// Marks that were added since the ledger was last written.
     marks_added: bool,
-    store: Option<Store>,
-    _lock: Option<Lock>,
+    stores: Option<Stores>,
     /// Writes of the state that failed.
     failures: u64,
 }
@@ -101,17 +100,17 @@ impl Volume {
     pub fn open(base: &Path) -> Result<Volume, VolumeError> {
         let directory = Directory::open(base)?;
         let state = base.join(STATE_DIRECTORY);
-        let (lock, store, ledger, first_start) = match open_state(&state) {
-            Ok((lock, opened)) => {
-                if opened.torn {
+        let (stores, ledger, first_start) = match open_state(&state) {
+            Ok((stores, ledger, found)) => {
+                if found == Found::Torn {
                     tracing::error!(path = %state.display(), "state was torn: positions are lost, files are read from their start; a copy is kept beside it");
                 }
-                (Some(lock), Some(opened.store), opened.ledger, opened.first_start)
+                (Some(stores), ledger, found == Found::Nothing)
             }
             Err(StateError::Shared) => return Err(VolumeError::Shared(base.to_owned())),
             Err(StateError::NotWritable(error)) => {
                 tracing::warn!(path = %state.display(), %error, "no place for state: positions will not survive a restart, and nothing is rotated here");
-                (None, None, Ledger::default(), true)
+                (None, Ledger::default(), true)
             }
             Err(StateError::Store(error)) => return Err(error.into()),
         };
@@ -124,8 +123,7 @@ impl Volume {
                 logs: HashMap::new(),
                 first_start,
                 marks_added: false,
-                store,
-                _lock: lock,
+                stores,
                 failures: 0,
             }),
             version: AtomicU64::new(1),
@@ -134,7 +132,7 @@ impl Volume {
 
     /// Whether positions survive a restart.
     pub fn is_persistent(&self) -> bool {
-        self.inner().store.is_some()
+        self.inner().stores.is_some()
     }
 
     /// Tries again to find a place for the state: a full disk may have been relieved. What is known in memory is
@@ -143,10 +141,9 @@ impl Volume {
         if self.is_persistent() {
             return;
         }
-        let Ok((lock, opened)) = open_state(&self.base.join(STATE_DIRECTORY)) else { return };
+        let Ok((stores, ..)) = open_state(&self.base.join(STATE_DIRECTORY)) else { return };
         let mut inner = self.inner();
-        inner.store = Some(opened.store);
-        inner._lock = Some(lock);
+        inner.stores = Some(stores);
         inner.write();
         tracing::info!(path = %self.base.display(), "state can be kept again");
     }
@@ -241,7 +238,7 @@ impl Volume {
             inner.marks_added = true;
         }
         if inner.marks_added {
-            inner.write();
+            inner.write_marks();
         }
         let mut position = from;
         while let Some((time, next)) = inner.generation(key).and_then(|found| found.marks.at(position)) {
@@ -283,12 +280,17 @@ impl Volume {
     /// Stores what a destination has confirmed, synced.
     pub fn confirm(&self, destination: &str, confirmed: &[Confirmed]) {
         let mut inner = self.inner();
+        let mut finished = false;
         for item in confirmed {
             inner.confirm(destination, item);
+            finished |= inner.generation(&item.key).is_some_and(|generation| generation.stage.is_sealed());
         }
         inner.write();
         drop(inner);
-        self.bump();
+        // An open generation is forwarded on; of a sealed one there is nothing left to do.
+        if finished {
+            self.bump();
+        }
         self.sync();
     }
 
@@ -296,19 +298,36 @@ impl Volume {
     pub fn checkpoint(&self) {
         let mut inner = self.inner();
         if inner.marks_added {
-            inner.write();
+            inner.write_marks();
         }
         drop(inner);
         self.sync();
     }
 
+    /// Forgets marks that no replay needs any more.
+    pub fn forget_marks(&self) {
+        let since = now_micros() - RECENT_MICROS;
+        let mut inner = self.inner();
+        let Inner { ledger, logs, .. } = &mut *inner;
+        for (name, stream) in &mut ledger.streams {
+            let Some(log) = logs.get(&**name) else { continue };
+            for generation in &mut stream.generations {
+                if generation.is_confirmed_by(log.destinations.iter().map(String::as_str)) {
+                    generation.marks.forget_all_before(since);
+                }
+            }
+        }
+    }
+
     /// Syncs what was written, without holding the lock.
     pub(super) fn sync(&self) {
-        let Some((file, sequence)) = self.inner().store.as_ref().and_then(Store::sync_handle) else { return };
+        // Marks are not synced: they have to survive this process, and after a loss of power times may differ.
+        let handle = self.inner().stores.as_ref().and_then(|stores| stores.ledger.sync_handle());
+        let Some((file, sequence)) = handle else { return };
         match file.sync_data() {
             Ok(()) => {
-                if let Some(store) = self.inner().store.as_mut() {
-                    store.synced_up_to(sequence);
+                if let Some(stores) = self.inner().stores.as_mut() {
+                    stores.ledger.synced_up_to(sequence);
                 }
             }
             Err(error) => self.inner().failed(&error),
@@ -318,10 +337,9 @@ impl Volume {
     /// Writes and syncs under the lock: for what must be on disk before the next step is taken.
     pub(super) fn write_through(&self, mut inner: MutexGuard<'_, Inner>) -> Result<(), StoreError> {
         let inner = &mut *inner;
-        inner.marks_added = false;
-        let Some(store) = inner.store.as_mut() else { return Ok(()) };
-        store.write(&inner.ledger)?;
-        store.sync()
+        let Some(stores) = inner.stores.as_mut() else { return Ok(()) };
+        stores.ledger.write(&inner.ledger.encode()?)?;
+        stores.ledger.sync()
     }
 }
 
@@ -337,9 +355,21 @@ impl Inner {
     /// Writes the ledger so that it survives this process. A failure is counted and told once in a while; the
     /// old state stays whole, so the worst is a repetition after a restart.
     pub(super) fn write(&mut self) {
+        let Some(stores) = self.stores.as_mut() else { return };
+        let written =
+            self.ledger.encode().map_err(StoreError::from).and_then(|body| stores.ledger.write(&body));
+        if let Err(error) = written {
+            self.failed(&error);
+        }
+    }
+
+    /// As [`Inner::write`], for the marks.
+    fn write_marks(&mut self) {
         self.marks_added = false;
-        let Some(store) = self.store.as_mut() else { return };
-        if let Err(error) = store.write(&self.ledger) {
+        let Some(stores) = self.stores.as_mut() else { return };
+        let written =
+            self.ledger.encode_marks().map_err(StoreError::from).and_then(|body| stores.marks.write(&body));
+        if let Err(error) = written {
             self.failed(&error);
         }
     }
@@ -387,7 +417,23 @@ enum StateError {
     Store(StoreError),
 }
 
-fn open_state(state: &Path) -> Result<(Lock, super::store::Opened), StateError> {
+/// The lock, and what is kept under it.
+#[derive(Debug)]
+struct Stores {
+    ledger: Store,
+    marks: Store,
+    _lock: Lock,
+}
+
+/// What the state was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Whole,
+    Torn,
+}
+
+fn open_state(state: &Path) -> Result<(Stores, Ledger, Found), StateError> {
     let created = std::fs::DirBuilder::new().mode(0o700).create(state);
     match created {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -399,10 +445,24 @@ fn open_state(state: &Path) -> Result<(Lock, super::store::Opened), StateError> 
         StoreError::Io { source, .. } if is_not_writable(&source) => StateError::NotWritable(source),
         other => StateError::Store(other),
     };
-    let lock = Lock::take(&state.join("lock")).map_err(classify)?;
-    let Some(lock) = lock else { return Err(StateError::Shared) };
-    let opened = Store::open(&state.join("state")).map_err(classify)?;
-    Ok((lock, opened))
+    let Some(lock) = Lock::take(&state.join("lock")).map_err(classify)? else {
+        return Err(StateError::Shared);
+    };
+    let path = state.join("state");
+    let opened = Store::open(&path).map_err(classify)?;
+    let found = match (&opened.document, opened.torn) {
+        (Some(_), _) => Found::Whole,
+        (None, true) => Found::Torn,
+        (None, false) => Found::Nothing,
+    };
+    let decode = |body: &Vec<u8>| Ledger::decode(body).map_err(|source| StoreError::Decode { path, source });
+    let mut ledger = opened.document.as_ref().map(decode).transpose().map_err(classify)?.unwrap_or_default();
+    let marks = Store::open(&state.join("marks")).map_err(classify)?;
+    // Without them nothing is lost; a replay may only carry other times.
+    if let Some(book) = marks.document.as_ref().and_then(|body| serde_json::from_slice(body).ok()) {
+        ledger.take_marks(book);
+    }
+    Ok((Stores { ledger: opened.store, marks: marks.store, _lock: lock }, ledger, found))
 }
 
 fn is_not_writable(error: &io::Error) -> bool {

@@ -184,6 +184,7 @@ impl Watcher {
             volume.end_first_look();
             volume.retry_state();
             volume.tidy();
+            volume.forget_marks();
         }
         self.hub.rotator.wake();
     }
