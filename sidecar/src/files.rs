@@ -3,7 +3,7 @@
 //! In: what stat(2) says, and the system's error numbers. Out: plain values. Always: only a regular file with exactly
 //! one name may be a log.
 
-pub mod directory;
+pub mod directory; // E  files by name inside one opened directory
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
