@@ -122,12 +122,12 @@ async fn settings_or_stop(config: &Path, metrics: &Metrics, signals: &mut Signal
     loop {
         match load(config) {
             Ok(configs) => {
-                metrics.config_valid.set(1);
-                metrics.config_loaded.set(jiff::Timestamp::now().as_millisecond() as f64 / 1000.0);
+                metrics.families.config_valid.set(1);
+                metrics.families.config_loaded.set(jiff::Timestamp::now().as_millisecond() as f64 / 1000.0);
                 return Some(Arc::new(Settings::from_configs(configs)));
             }
             Err(error) => {
-                metrics.config_valid.set(0);
+                metrics.families.config_valid.set(0);
                 tell_once(&mut told, &error);
             }
         }

@@ -8,10 +8,12 @@ pub mod identity; // P  is the file seen now the one remembered?
 pub mod marks; // P  when a line was first seen
 pub mod ledger; // P  what a restart needs to know
 pub mod store; // E  puts that on disk so that a crash leaves a whole one
+pub mod state; // E  the directory that holds it
 
 pub mod open; // E  a volume's files, and which file each is
 pub mod feed; // E  one generation, shared between those who watch and those who read it
 pub mod volume; // E  one directory of logs: the only place where ledger and feeds change
+pub mod deliver; // E  the same, as forwarders see it
 pub mod place; // E  what the watcher finds, entered into the ledger
 pub mod turn; // E  what the rotator does, entered into the ledger
 pub mod recover; // E  what a restart finds

@@ -6,6 +6,7 @@
 
 pub mod discover; // E  walks the directories of the patterns
 pub mod inotify; // E  one-shot watches on files, lasting ones on directories
+pub mod enter; // E  what is found, entered
 pub mod watcher; // E  the thread
 
 use std::sync::Arc;

@@ -4,8 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What a pure module does without: files, sockets, runtimes, and clocks of its own.
-const IMPURE: [&str; 9] =
-    ["std::fs", "std::net", "std::process", "std::thread", "tokio::", "Instant::now", "SystemTime", "Timestamp::now", "rustix::fs"];
+const IMPURE: [&str; 9] = [
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "tokio::",
+    "Instant::now",
+    "SystemTime",
+    "Timestamp::now",
+    "rustix::fs",
+];
 
 /// Above this many lines without tests, a file is likely to be more than one thing.
 const LONGEST: usize = 320;

@@ -12,9 +12,10 @@ use super::track::{Buffers, Filled, Next, Track, Wire};
 use crate::hub::{FeedKey, Hub, Inbox};
 use crate::metrics::Metrics;
 use crate::read::source::ReadError;
+use crate::stream::deliver::Confirmed;
 use crate::stream::feed::{Feed, GenerationKey};
 use crate::stream::open::fingerprint_before;
-use crate::stream::volume::{Confirmed, Volume};
+use crate::stream::volume::Volume;
 use crate::syslog::message::Header;
 
 /// Makes the head of a stream's messages.

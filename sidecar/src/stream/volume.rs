@@ -5,8 +5,6 @@
 //! ledger; it is never held while a disk is synced.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,18 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use super::feed::{Feed, GenerationKey};
-use super::identity::Fingerprint;
-use super::ledger::{Cursor, Generation, Ledger, Stream};
-use super::store::{Lock, Store, StoreError};
+use super::ledger::{Generation, Ledger, Stream};
+use super::state::{Found, StateError, Stores, open_state};
+use super::store::StoreError;
 use crate::files::FileError;
 use crate::files::directory::Directory;
 use crate::settings::LogSettings;
 
 /// The state directory's name.
 pub const STATE_DIRECTORY: &str = capstan_config::names::STATE_DIRECTORY;
-
-/// Marks younger than this stay, for the replay margin (microseconds).
-const RECENT_MICROS: i64 = 60_000_000;
 
 /// Why a volume cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,30 +58,10 @@ pub struct Inner {
     /// Whether files found now are those of the very first start (`readFrom` speaks of them).
     pub(super) first_start: bool,
     /// Marks that were added since the ledger was last written.
-    marks_added: bool,
+    pub(super) marks_added: bool,
     stores: Option<Stores>,
     /// Writes of the state that failed.
     failures: u64,
-}
-
-/// One generation for a forwarder: the feed, and how far this destination has confirmed it.
-#[derive(Clone, Debug)]
-pub struct Subscription {
-    /// The generation.
-    pub feed: Arc<Feed>,
-    /// Where this destination stands.
-    pub cursor: Cursor,
-}
-
-/// How far a destination has come on one generation.
-#[derive(Clone, Debug)]
-pub struct Confirmed {
-    /// Which generation.
-    pub key: GenerationKey,
-    /// All bytes before this position are confirmed.
-    pub position: u64,
-    /// Of the bytes before it.
-    pub fingerprint: Fingerprint,
 }
 
 /// Microseconds since the epoch.
@@ -211,52 +186,6 @@ impl Volume {
         self.inner().failures
     }
 
-    /// What `destination` has to forward, in order of stream and generation: what is open, and what is sealed and
-    /// not confirmed.
-    pub fn subscriptions(&self, destination: &str) -> Vec<Subscription> {
-        let inner = self.inner();
-        let wanted =
-            inner.feeds.values().filter(|feed| feed.log.destinations.iter().any(|d| d == destination));
-        wanted
-            .filter_map(|feed| {
-                let generation = inner.generation(&feed.key)?;
-                let cursor = generation.cursors.get(destination).copied().unwrap_or_default();
-                let pending = !feed.is_sealed() || cursor.confirmed < generation.length;
-                pending.then(|| Subscription { feed: feed.clone(), cursor })
-            })
-            .collect()
-    }
-
-    /// The times of the bytes from `from` to `to`: pairs of time and the position up to which it holds. Whatever
-    /// is returned has been stored, so it may be sent.
-    pub fn times(&self, key: &GenerationKey, from: u64, to: u64) -> Vec<(i64, u64)> {
-        let mut inner = self.inner();
-        let mut times = Vec::new();
-        let Some(generation) = inner.generation_mut(key) else { return vec![(now_micros(), to)] };
-        if generation.marks.is_empty() {
-            generation.marks.observe(from, now_micros());
-            inner.marks_added = true;
-        }
-        if inner.marks_added {
-            inner.write_marks();
-        }
-        let mut position = from;
-        while let Some((time, next)) = inner.generation(key).and_then(|found| found.marks.at(position)) {
-            times.push((time, next.min(to)));
-            if next >= to {
-                break;
-            }
-            position = next;
-        }
-        times
-    }
-
-    /// When the byte at `position` was first seen (microseconds since the epoch).
-    pub fn first_seen(&self, stream: &str, number: u64, position: u64) -> Option<i64> {
-        let inner = self.inner();
-        Some(inner.ledger.streams.get(stream)?.generation(number)?.marks.at(position)?.0)
-    }
-
     /// Notes that a generation has grown to `size`. Returns whether that is news.
     pub fn grew(&self, feed: &Feed, size: u64) -> bool {
         if size <= feed.size() {
@@ -277,23 +206,6 @@ impl Volume {
         feed.grow(size)
     }
 
-    /// Stores what a destination has confirmed, synced.
-    pub fn confirm(&self, destination: &str, confirmed: &[Confirmed]) {
-        let mut inner = self.inner();
-        let mut finished = false;
-        for item in confirmed {
-            inner.confirm(destination, item);
-            finished |= inner.generation(&item.key).is_some_and(|generation| generation.stage.is_sealed());
-        }
-        inner.write();
-        drop(inner);
-        // An open generation is forwarded on; of a sealed one there is nothing left to do.
-        if finished {
-            self.bump();
-        }
-        self.sync();
-    }
-
     /// Writes the state if marks were added since, and syncs what is not synced yet.
     pub fn checkpoint(&self) {
         let mut inner = self.inner();
@@ -302,21 +214,6 @@ impl Volume {
         }
         drop(inner);
         self.sync();
-    }
-
-    /// Forgets marks that no replay needs any more.
-    pub fn forget_marks(&self) {
-        let since = now_micros() - RECENT_MICROS;
-        let mut inner = self.inner();
-        let Inner { ledger, logs, .. } = &mut *inner;
-        for (name, stream) in &mut ledger.streams {
-            let Some(log) = logs.get(&**name) else { continue };
-            for generation in &mut stream.generations {
-                if generation.is_confirmed_by(log.destinations.iter().map(String::as_str)) {
-                    generation.marks.forget_all_before(since);
-                }
-            }
-        }
     }
 
     /// Syncs what was written, without holding the lock.
@@ -364,7 +261,7 @@ impl Inner {
     }
 
     /// As [`Inner::write`], for the marks.
-    fn write_marks(&mut self) {
+    pub(super) fn write_marks(&mut self) {
         self.marks_added = false;
         let Some(stores) = self.stores.as_mut() else { return };
         let written =
@@ -380,23 +277,6 @@ impl Inner {
             tracing::error!(%error, failures = self.failures, "state could not be written; lines may be sent twice after a restart");
         }
     }
-
-    fn confirm(&mut self, destination: &str, item: &Confirmed) {
-        let destinations =
-            self.logs.get(&item.key.stream).map(|log| log.destinations.clone()).unwrap_or_default();
-        let Some(generation) = self.generation_mut(&item.key) else { return };
-        let cursor = generation.cursors.entry(destination.to_owned()).or_default();
-        if item.position < cursor.confirmed {
-            return;
-        }
-        *cursor = Cursor { confirmed: item.position, fingerprint: item.fingerprint };
-        let floor = destinations
-            .iter()
-            .map(|name| generation.cursors.get(name).map_or(0, |cursor| cursor.confirmed))
-            .min()
-            .unwrap_or(0);
-        generation.marks.forget_before(floor, now_micros() - RECENT_MICROS);
-    }
 }
 
 fn without_marks(stream: &Stream) -> Stream {
@@ -407,65 +287,4 @@ fn without_marks(stream: &Stream) -> Stream {
         intent: stream.intent.clone(),
         generations: stream.generations.iter().map(bare).collect(),
     }
-}
-
-enum StateError {
-    /// Somebody else has the lock.
-    Shared,
-    /// Read-only, no permission, no space: run without.
-    NotWritable(io::Error),
-    Store(StoreError),
-}
-
-/// The lock, and what is kept under it.
-#[derive(Debug)]
-struct Stores {
-    ledger: Store,
-    marks: Store,
-    _lock: Lock,
-}
-
-/// What the state was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
-    Nothing,
-    Whole,
-    Torn,
-}
-
-fn open_state(state: &Path) -> Result<(Stores, Ledger, Found), StateError> {
-    let created = std::fs::DirBuilder::new().mode(0o700).create(state);
-    match created {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(StateError::NotWritable(error));
-        }
-        _ => {}
-    }
-    let classify = |error: StoreError| match error {
-        StoreError::Io { source, .. } if is_not_writable(&source) => StateError::NotWritable(source),
-        other => StateError::Store(other),
-    };
-    let Some(lock) = Lock::take(&state.join("lock")).map_err(classify)? else {
-        return Err(StateError::Shared);
-    };
-    let path = state.join("state");
-    let opened = Store::open(&path).map_err(classify)?;
-    let found = match (&opened.document, opened.torn) {
-        (Some(_), _) => Found::Whole,
-        (None, true) => Found::Torn,
-        (None, false) => Found::Nothing,
-    };
-    let decode = |body: &Vec<u8>| Ledger::decode(body).map_err(|source| StoreError::Decode { path, source });
-    let mut ledger = opened.document.as_ref().map(decode).transpose().map_err(classify)?.unwrap_or_default();
-    let marks = Store::open(&state.join("marks")).map_err(classify)?;
-    // Without them nothing is lost; a replay may only carry other times.
-    if let Some(book) = marks.document.as_ref().and_then(|body| serde_json::from_slice(body).ok()) {
-        ledger.take_marks(book);
-    }
-    Ok((Stores { ledger: opened.store, marks: marks.store, _lock: lock }, ledger, found))
-}
-
-fn is_not_writable(error: &io::Error) -> bool {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded)
 }

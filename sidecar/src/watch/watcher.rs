@@ -3,7 +3,6 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::settings::{LogSettings, Settings};
 use crate::stream::feed::{Feed, Source};
 use crate::stream::place::Placed;
-use crate::stream::volume::{Volume, VolumeError};
+use crate::stream::volume::Volume;
 
 /// How often a growing file is looked at: a line waits half of it on average.
 const TICK: Duration = Duration::from_millis(5);
@@ -37,30 +36,30 @@ const IDLE: Duration = Duration::from_millis(500);
 const CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// A file that may grow.
-struct Watched {
-    volume: Arc<Volume>,
-    feed: Arc<Feed>,
-    file: Arc<File>,
+pub(super) struct Watched {
+    pub(super) volume: Arc<Volume>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) file: Arc<File>,
     /// Looks without growth since it was last seen to grow.
     idle_ticks: u32,
 }
 
 /// The thread's state.
 pub struct Watcher {
-    settings: Arc<Settings>,
-    hub: Arc<Hub>,
-    metrics: Arc<Metrics>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) metrics: Arc<Metrics>,
     inotify: Option<Inotify<FeedKey>>,
-    watched: HashMap<FeedKey, Watched>,
+    pub(super) watched: HashMap<FeedKey, Watched>,
     /// Those that grow: all others are quiet.
     active: BTreeSet<FeedKey>,
-    bases: HashMap<PathBuf, usize>,
-    complained: HashSet<PathBuf>,
-    refused: BTreeMap<PathBuf, String>,
+    pub(super) bases: HashMap<PathBuf, usize>,
+    pub(super) complained: HashSet<PathBuf>,
+    pub(super) refused: BTreeMap<PathBuf, String>,
     version: u64,
     blind: bool,
     /// Whether nothing was looked at before.
-    first_look: bool,
+    pub(super) first_look: bool,
 }
 
 impl Watcher {
@@ -187,79 +186,6 @@ impl Watcher {
             volume.forget_marks();
         }
         self.hub.rotator.wake();
-    }
-
-    /// A live file without a name was deleted by somebody else.
-    fn find_deleted(&self) {
-        for watched in self.watched.values() {
-            let deleted = watched.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
-            let key = &watched.feed.key;
-            let live = watched.volume.stream(&key.stream).and_then(|s| s.live().map(|live| live.number));
-            if deleted && live == Some(key.number) && watched.volume.unlinked(&key.stream) {
-                tracing::warn!(
-                    stream = &*key.stream,
-                    "deleted by somebody else; read on as long as it is held open"
-                );
-            }
-        }
-    }
-
-    fn refuse(&mut self, path: &Path, log: &LogSettings, reason: &str) {
-        if self.refused.insert(path.to_owned(), reason.to_owned()).is_none_or(|known| known != reason) {
-            tracing::warn!(path = %path.display(), log = log.full_name(), "refused: {reason}");
-            self.metrics.refused(log);
-        }
-    }
-
-    /// The volume of a base directory, opened when its first file is there.
-    fn volume_of(&mut self, base: &Path) -> Option<usize> {
-        if let Some(index) = self.bases.get(base) {
-            return Some(*index);
-        }
-        let volume = match Volume::open(base) {
-            Ok(volume) => Arc::new(volume),
-            Err(error) => {
-                self.hub.set_problem(base, error.to_string());
-                if self.complained.insert(base.to_owned()) {
-                    match error {
-                        VolumeError::Shared(_) => tracing::warn!("{error}"),
-                        other => tracing::error!(error = %other, "cannot use this directory; trying again"),
-                    }
-                }
-                return None;
-            }
-        };
-        self.hub.clear_problem(base);
-        if !self.first_look {
-            volume.end_first_look();
-        }
-        self.recover(&volume);
-        self.hub.add_volume(volume);
-        let index = self.hub.volumes().len() - 1;
-        self.bases.insert(base.to_owned(), index);
-        Some(index)
-    }
-
-    fn recover(&self, volume: &Volume) {
-        let found = volume.recover(|path| self.settings.logs.iter().find(|log| log.wants(path)).cloned());
-        for stream in found.resumed {
-            tracing::info!(stream, "a rotation that was cut short was completed or undone");
-        }
-        for stream in found.truncated {
-            tracing::warn!(stream, "a file was truncated or replaced while the sidecar was away");
-        }
-        for (stream, destination, bytes) in found.lost {
-            let log = self.settings.logs.iter().find(|log| log.wants(&volume.absolute(&stream)));
-            if let Some(log) = log {
-                self.metrics.lost(log, &destination, bytes);
-            }
-            tracing::error!(
-                stream,
-                destination,
-                bytes,
-                "lines went away unconfirmed while the sidecar was away"
-            );
-        }
     }
 
     /// Takes notice of feeds that came and went.
