@@ -100,10 +100,11 @@ impl Queue {
             }
         }
         let (flight, margin) = (&self.flight, self.margin);
-        // What was confirmed just now may have to be sent again, if the receiver dies of what it has read.
+        // What was confirmed just now may have to be sent again, if the receiver dies of what it has read; and what
+        // has to be sent again is kept until it was.
         let keep = |key: &Key, track: &Track| match current.get(key) {
             Some((_, feed, _)) => Arc::ptr_eq(feed, &track.feed),
-            None => track.is_finished() && flight.is_recent(key, now, margin),
+            None => !track.is_finished() || flight.is_recent(key, now, margin),
         };
         let gone: Vec<Key> =
             self.tracks.iter().filter(|(key, track)| !keep(key, track)).map(|(key, _)| key.clone()).collect();
