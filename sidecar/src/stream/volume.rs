@@ -156,6 +156,11 @@ impl Volume {
         tracing::info!(path = %self.base.display(), "state can be kept again");
     }
 
+    /// The files that were there at the very first start are found; later ones are read from their beginning.
+    pub fn end_first_start(&self) {
+        self.inner().first_start = false;
+    }
+
     /// Where a path of the ledger is.
     pub fn absolute(&self, relative: &str) -> PathBuf {
         self.base.join(relative)

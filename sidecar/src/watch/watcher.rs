@@ -54,6 +54,8 @@ pub struct Watcher {
     refused: BTreeMap<PathBuf, String>,
     version: u64,
     blind: bool,
+    /// Whether the first look is over: what is found from now on was not there at the start.
+    looked_around: bool,
 }
 
 impl Watcher {
@@ -74,6 +76,7 @@ impl Watcher {
             complained: HashSet::new(),
             refused: BTreeMap::new(),
             version: 0,
+            looked_around: false,
         }
     }
 
@@ -176,7 +179,9 @@ impl Watcher {
             }
         }
         self.find_deleted();
+        self.looked_around = true;
         for volume in self.hub.volumes() {
+            volume.end_first_start();
             volume.retry_state();
             volume.tidy();
         }
@@ -224,6 +229,9 @@ impl Watcher {
             }
         };
         self.hub.clear_problem(base);
+        if self.looked_around {
+            volume.end_first_start();
+        }
         self.recover(&volume);
         self.hub.add_volume(volume);
         let index = self.hub.volumes().len() - 1;

@@ -175,17 +175,22 @@ impl Sidecar {
 
     /// Waits until every file is seen at its size, and all of it is confirmed.
     pub fn wait_until_confirmed(&self) {
-        eventually("everything to be confirmed", || is_confirmed(&self.status()));
+        self.wait_until_confirmed_but(0);
+    }
+
+    /// The same, except for so many bytes of each file: a last line without an end.
+    pub fn wait_until_confirmed_but(&self, bytes: u64) {
+        eventually("everything to be confirmed", || is_confirmed(&self.status(), bytes));
     }
 }
 
-fn is_confirmed(status: &Value) -> bool {
+fn is_confirmed(status: &Value, but: u64) -> bool {
     let streams = status["streams"].as_array().unwrap();
     !streams.is_empty()
         && streams.iter().all(|stream| {
             let size = fs::metadata(stream["path"].as_str().unwrap()).map_or(0, |metadata| metadata.len());
             let lags = stream["lag"].as_object().unwrap();
-            stream["liveBytes"] == size && lags.values().all(|lag| lag["bytes"] == 0)
+            stream["liveBytes"] == size && lags.values().all(|lag| lag["bytes"] == but)
         })
 }
 
