@@ -306,14 +306,29 @@ async fn a_receiver_that_reads_slowly_loses_nothing_when_we_close() {
 }
 
 #[tokio::test]
-async fn a_receiver_still_gets_what_was_written_when_we_have_no_time_left() {
+async fn a_close_waits_as_long_as_the_receiver_reads_and_no_longer() {
     for wire in WIRES {
         let settings = Settings { receive_buffer_bytes: Some(16 << 10), ..Settings::default() };
         let receiver = receiver(wire, settings);
-        receiver.collector.limit_rate(Some(1 << 20));
-        let closed = send_and_close(&receiver, 2000, Duration::from_millis(50)).await;
+        // Three seconds for all of it, which is more than our patience.
+        receiver.collector.limit_rate(Some(200_000));
+        let closed = send_and_close(&receiver, 3000, Duration::from_secs(1)).await;
+        assert!(matches!(closed, Closed::Confirmed), "{wire:?}: {closed:?}");
+        assert_eq!(receiver.collector.message_count(), 3000, "{wire:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_still_gets_what_was_written_when_our_patience_was_at_an_end() {
+    for wire in WIRES {
+        let settings = Settings { receive_buffer_bytes: Some(16 << 10), ..Settings::default() };
+        let receiver = receiver(wire, settings);
+        let mut connection = open(&receiver).await;
+        receiver.collector.stall(true);
+        send(&mut connection, &frames(0..2000, 200)).await.unwrap();
+        let closed = connection.close(Duration::from_millis(50)).await;
         assert!(matches!(closed, Closed::Unproven(_) | Closed::AckedOnly), "{wire:?}: {closed:?}");
-        receiver.collector.limit_rate(None);
+        receiver.collector.stall(false);
         receiver.collector.wait_for_messages(2000, LONG).unwrap();
     }
 }

@@ -50,8 +50,12 @@ pub struct Connection {
     write_deadline: Duration,
     /// When something last moved, or began to wait.
     last_progress: Instant,
+    /// Whether our `close_notify` is behind everything that was pushed.
+    ending: bool,
     /// Whether our FIN is on its way.
     ended: bool,
+    /// Whether the receiver's `close_notify` came in answer.
+    heard_close_notify: bool,
 }
 
 /// How a connection ended that we did not close.
@@ -119,7 +123,16 @@ impl From<io::Error> for Broken {
 
 impl Connection {
     fn new(stream: TcpStream, channel: Channel, peer: SocketAddr, write_deadline: Duration) -> Self {
-        Self { stream, channel, peer, write_deadline, last_progress: Instant::now(), ended: false }
+        Self {
+            stream,
+            channel,
+            peer,
+            write_deadline,
+            last_progress: Instant::now(),
+            ending: false,
+            ended: false,
+            heard_close_notify: false,
+        }
     }
 
     /// The receiver's address.

@@ -111,6 +111,8 @@ impl<K: Ord + Clone> InFlight<K> {
         self.bytes = 0;
         for (key, span) in &mut self.spans {
             let target = if margin.is_zero() { span.confirmed } else { replay_from(span, well, margin) };
+            // What an earlier break called for and was not sent since is still called for.
+            let target = target.min(span.sent);
             span.history.retain(|(_, position)| *position < target);
             if target < span.sent {
                 moved.push((key.clone(), span.sent, target));
@@ -164,6 +166,16 @@ mod tests {
         flight.send(&"a", 250, t);
         assert_eq!(flight.rewind(t, Duration::ZERO), vec![("a", 250, 100)]);
         assert_eq!((flight.sent(&"a"), flight.bytes()), (100, 0));
+    }
+
+    #[test]
+    fn a_second_break_before_anything_was_sent_still_owes_the_margin() {
+        let (mut flight, t) = (flight(), Instant::now());
+        flight.send(&"a", 100, t);
+        flight.confirm(t, MARGIN);
+        assert_eq!(flight.rewind(at(t, 10), MARGIN), vec![("a", 100, 0)]);
+        assert_eq!(flight.rewind(at(t, 20), MARGIN), vec![]);
+        assert_eq!((flight.sent(&"a"), flight.confirmed(&"a")), (0, 100));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub struct Queue {
     inbox: Arc<Inbox>,
     proof_awaited: bool,
     last_sent: Option<Instant>,
-    /// Lines and bytes sent since the last confirmation, by log.
+    /// Lines and bytes sent since the last confirmation and never confirmed before, by log.
     unproven: BTreeMap<String, (Arc<crate::settings::LogSettings>, u64, u64)>,
 }
 
@@ -116,10 +116,11 @@ impl Queue {
             }
         }
         let (flight, margin) = (&self.flight, self.margin);
-        // What was confirmed just now may have to be sent again, if the receiver dies of what it has read.
+        // What was confirmed just now may have to be sent again, if the receiver dies of what it has read; and what
+        // has to be sent again is kept until it was.
         let keep = |key: &FeedKey, track: &Track| match current.get(key) {
             Some((_, feed, _)) => Arc::ptr_eq(feed, &track.feed),
-            None => track.is_finished() && flight.is_recent(key, now, margin),
+            None => !track.is_finished() || flight.is_recent(key, now, margin),
         };
         let gone: Vec<FeedKey> =
             self.tracks.iter().filter(|(key, track)| !keep(key, track)).map(|(key, _)| key.clone()).collect();
@@ -208,8 +209,8 @@ impl Queue {
         let log = &track.feed.log;
         self.metrics.sent(log, &self.destination, filled);
         let entry = self.unproven.entry(log.full_name()).or_insert_with(|| (log.clone(), 0, 0));
-        entry.1 += filled.lines - filled.replayed.min(filled.lines);
-        entry.2 += filled.bytes;
+        entry.1 += filled.unproved_lines;
+        entry.2 += filled.unproved_bytes;
     }
 
     /// Everything sent so far is confirmed: cursors move, and are on disk when this returns.
@@ -217,7 +218,8 @@ impl Queue {
         let moved = self.flight.confirm(now, self.margin);
         let mut by_volume: BTreeMap<usize, (Arc<Volume>, Vec<Confirmed>)> = BTreeMap::new();
         for ((index, key), position) in moved {
-            let Some(track) = self.tracks.get(&(index, key.clone())) else { continue };
+            let Some(track) = self.tracks.get_mut(&(index, key.clone())) else { continue };
+            track.prove(position);
             let fingerprint = match track.feed.source() {
                 crate::stream::feed::Source::Open(file) => {
                     fingerprint_before(&file, position).ok().flatten().unwrap_or_default()

@@ -48,6 +48,8 @@ pub struct Track {
     tail: Vec<u8>,
     /// The furthest position ever sent: what is sent below it is a replay.
     furthest: u64,
+    /// The position up to which everything is proved to be received.
+    proved: u64,
 }
 
 /// What one step of reading gave.
@@ -61,8 +63,12 @@ pub struct Filled {
     pub bytes: u64,
     /// How many of the lines had been sent before.
     pub replayed: u64,
-    /// How many of the lines were cut.
+    /// How many of the lines were cut, replays left out.
     pub cut: u64,
+    /// How many of the lines were never proved to be received: a replay of the margin was.
+    pub unproved_lines: u64,
+    /// Bytes of them.
+    pub unproved_bytes: u64,
 }
 
 /// What there was to read.
@@ -108,7 +114,13 @@ impl Track {
             partial_at: None,
             tail: Vec::new(),
             furthest: 0,
+            proved: position,
         }
+    }
+
+    /// Everything before `position` is proved to be received.
+    pub fn prove(&mut self, position: u64) {
+        self.proved = self.proved.max(position);
     }
 
     /// Whether there may be something to send.
@@ -223,7 +235,7 @@ impl Track {
         let end = position + chunk.len() as u64;
         let mut filled = Filled { to: position, ..Filled::default() };
         let mut clock = Clock::new(self.volume.times(&self.feed.key, position, end));
-        let (generation, furthest) = (self.feed.key.number, self.furthest);
+        let (generation, furthest, proved) = (self.feed.key.number, self.furthest, self.proved);
         let header = &mut self.header;
         let mut each = |line: Line<'_>| {
             clock.tell(line.start, header);
@@ -233,8 +245,9 @@ impl Track {
                 frame_head_into(out, wire.framing, header.as_bytes(), line.bytes, length, wire.max_message);
             filled.to = line.end;
             filled.lines += 1;
-            filled.cut += u64::from(framed.cut);
+            filled.cut += u64::from(framed.cut && line.end > furthest);
             filled.replayed += u64::from(line.end <= furthest);
+            filled.unproved_lines += u64::from(line.end > proved);
         };
         let rest = split(chunk, position, limit, &mut each);
         if let (true, Rest::From(start)) = (is_last, &rest)
@@ -244,6 +257,7 @@ impl Track {
             each(Line { start: *start, end, bytes, cut: 0 });
         }
         filled.bytes = filled.to - position;
+        filled.unproved_bytes = filled.to.saturating_sub(position.max(proved));
         self.arrive(filled.to);
         (filled, rest)
     }
@@ -295,12 +309,16 @@ impl Track {
         self.header.set_position(self.feed.key.number, line.start);
         let length = line.bytes.len() as u64 + line.cut;
         frame_head_into(out, wire.framing, self.header.as_bytes(), line.bytes, length, wire.max_message);
+        let (is_replay, is_proved) = (line.end <= self.furthest, line.end <= self.proved);
+        let bytes = line.end - line.start;
         let filled = Filled {
             to: line.end,
             lines: 1,
-            bytes: line.end - line.start,
-            replayed: u64::from(line.end <= self.furthest),
-            cut: 1,
+            bytes,
+            replayed: u64::from(is_replay),
+            cut: u64::from(!is_replay),
+            unproved_lines: u64::from(!is_proved),
+            unproved_bytes: if is_proved { 0 } else { bytes },
         };
         self.tail.clear();
         self.partial_at = None;

@@ -74,18 +74,37 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(50);
 
 impl Connection {
-    /// Writes what waits, ends the connection and waits for the receiver's answer, all within `deadline`.
-    pub async fn close(mut self, deadline: Duration) -> Closed {
-        match timeout(deadline, self.prove()).await {
-            Ok(Ok(())) => Closed::Confirmed,
-            Ok(Err(unproven)) => Closed::Unproven(unproven),
-            Err(_) => self.unanswered(),
+    /// Writes what waits, ends the connection and waits for the receiver's answer.
+    ///
+    /// `patience` is how long it may do nothing at all. As long as it takes or acknowledges bytes it is waited for:
+    /// megabytes may stand in the socket, and to give up on a slow receiver would mean to send them for ever anew.
+    pub async fn close(mut self, patience: Duration) -> Closed {
+        loop {
+            let before = self.outstanding();
+            match timeout(patience, self.prove()).await {
+                Ok(Ok(())) => return Closed::Confirmed,
+                Ok(Err(unproven)) => return Closed::Unproven(unproven),
+                Err(_) if self.outstanding() < before => {}
+                Err(_) => return self.unanswered(),
+            }
         }
     }
 
+    /// Bytes that are not written or not acknowledged.
+    fn outstanding(&self) -> u64 {
+        // A socket that cannot be asked makes no progress, which ends the wait.
+        let unacked = self.unacked().map_or(u64::MAX / 2, u64::from);
+        unacked + self.backlog() as u64
+    }
+
+    /// May be cancelled and called again: what is done already is not repeated.
     async fn prove(&mut self) -> Result<(), Unproven> {
-        self.flush().await.map_err(Unproven::Before)?;
-        self.nothing_ended_yet().await.map_err(Unproven::Before)?;
+        if !self.ending {
+            self.flush().await.map_err(Unproven::Before)?;
+            self.nothing_ended_yet().await.map_err(Unproven::Before)?;
+            self.channel.say_close_notify();
+            self.ending = true;
+        }
         self.end().await.map_err(Unproven::After)?;
         self.read_to_end().await.map_err(Unproven::After)?;
         self.check_order().map_err(Unproven::After)??;
@@ -107,7 +126,9 @@ impl Connection {
     }
 
     async fn end(&mut self) -> Result<(), Broken> {
-        self.channel.say_close_notify();
+        if self.ended {
+            return Ok(());
+        }
         // Without reading: what is heard from here on is looked at in its place.
         loop {
             self.send()?;
@@ -123,17 +144,16 @@ impl Connection {
 
     /// Reads to FIN. A `close_notify` may come before it (OpenSSL) or not (GnuTLS in rsyslog).
     async fn read_to_end(&mut self) -> Result<(), Broken> {
-        let mut close_notify = false;
         loop {
             let mut reader = Waiting(&self.stream);
-            let heard = if close_notify {
+            let heard = if self.heard_close_notify {
                 channel::discard(&mut reader)?
             } else {
                 self.channel.receive(&mut reader)?
             };
             match heard {
                 Heard::Fin => return Ok(()),
-                Heard::CloseNotify => close_notify = true,
+                Heard::CloseNotify => self.heard_close_notify = true,
                 Heard::Nothing => self.stream.readable().await?,
             }
         }
