@@ -25,6 +25,8 @@ pub struct Hub {
     asked: Mutex<Vec<Asked>>,
     /// Wakes the rotator.
     pub rotator: Waker,
+    /// Told when there is a new volume, or one that can keep state at last.
+    pub volume_news: Notify,
 }
 
 impl Hub {
@@ -36,6 +38,7 @@ impl Hub {
     /// Adds a volume.
     pub fn add_volume(&self, volume: Arc<Volume>) {
         self.volumes.write().unwrap_or_else(PoisonError::into_inner).push(volume);
+        self.volume_news.notify_one();
     }
 
     /// A directory cannot be used.

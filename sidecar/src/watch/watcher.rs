@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::settings::{LogSettings, Settings};
 use crate::stream::feed::{Feed, GenerationKey, Source};
 use crate::stream::place::Placed;
-use crate::stream::volume::{Volume, VolumeError};
+use crate::stream::volume::{STATE_DIRECTORY, Volume, VolumeError};
 
 /// How often a growing file is looked at: a line waits half of it on average.
 const TICK: Duration = Duration::from_millis(5);
@@ -162,6 +162,7 @@ impl Watcher {
             }
         }
         self.metrics.unreadable_names(found.unreadable_names);
+        self.open_known();
         for (path, (base, log)) in &found.files {
             let Some(index) = self.volume_of(base) else { continue };
             let volume = self.hub.volumes()[index].clone();
@@ -177,10 +178,23 @@ impl Watcher {
         }
         self.find_deleted();
         for volume in self.hub.volumes() {
-            volume.retry_state();
+            if volume.retry_state() {
+                self.hub.volume_news.notify_one();
+            }
             volume.tidy();
         }
         self.hub.rotator.wake();
+    }
+
+    /// Where there is state of an earlier run there may be archives to forward, also if no log file is there.
+    fn open_known(&mut self) {
+        let settings = self.settings.clone();
+        for pattern in settings.logs.iter().flat_map(|log| &log.log.files.include) {
+            let base = pattern.base();
+            if !self.bases.contains_key(base) && base.join(STATE_DIRECTORY).join("state").is_file() {
+                self.volume_of(base);
+            }
+        }
     }
 
     /// A live file without a name was deleted by somebody else.
