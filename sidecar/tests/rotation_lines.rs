@@ -65,7 +65,10 @@ fn an_app_that_reopens_after_five_seconds_is_waited_for() {
     let archives = scene.archives();
     // Only if it is held still was that a look at a time when the app had not reopened.
     if sidecar.status().streams[0].held.len() == before.held.len() {
-        assert!(archives.len() == 1 && !archives[0].contains(".gz"), "compressed while written: {archives:?}");
+        assert!(
+            archives.len() == 1 && !archives[0].contains(".gz"),
+            "compressed while written: {archives:?}"
+        );
     }
     writer.finish(LONG).unwrap();
     sidecar.wait_until_left();

@@ -125,8 +125,7 @@ impl Sidecar {
 
     /// Waits until one of the problems in the status contains this text, and returns it.
     pub fn wait_for_problem(&self, text: &str) -> String {
-        let find =
-            |status: &Status| status.problems.iter().find(|problem| problem.contains(text)).cloned();
+        let find = |status: &Status| status.problems.iter().find(|problem| problem.contains(text)).cloned();
         find(&self.wait_for(&format!("the problem {text:?}"), |status| find(status).is_some())).unwrap()
     }
 
