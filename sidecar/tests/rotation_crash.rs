@@ -10,8 +10,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use capstan_peers::writer::{Settings, Writer};
+use capstan_sidecar::files::directory::Directory;
 use capstan_sidecar::rotate::compress::Compressor;
-use capstan_sidecar::rotate::directory::Directory;
 use capstan_sidecar::stream::ledger::{Intent, Ledger, Stage, Stream};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::json;

@@ -190,8 +190,9 @@ pub fn write_config(scene: &Scene, name: &str, config: &Value) -> PathBuf {
 /// Changes the stored state of a sidecar that does not run.
 pub fn edit_ledger(logs: &Path, edit: impl FnOnce(&mut Ledger)) {
     let mut opened = Store::open(&logs.join(".capstan/state")).unwrap();
-    edit(&mut opened.ledger);
-    opened.store.write(&opened.ledger).unwrap();
+    let mut ledger = opened.document.as_deref().map(|body| Ledger::decode(body).unwrap()).unwrap_or_default();
+    edit(&mut ledger);
+    opened.store.write(&ledger.encode().unwrap()).unwrap();
     opened.store.sync().unwrap();
 }
 

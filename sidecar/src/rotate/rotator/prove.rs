@@ -48,6 +48,9 @@ impl Rotator {
         };
         let pause = match next(&situation) {
             Step::Seal(by) => {
+                if by == SealedBy::Proof {
+                    campaign.reopened();
+                }
                 self.seal(waiting, by);
                 return None;
             }
