@@ -21,7 +21,7 @@ fmt: ## format the code
 lint: ## formatting, clippy and documentation, each without a warning
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --document-private-items --quiet
 
 test: ## everything CI checks: setup, lint, build, all tests, deny
 	@$(STAGE) setup peers/install.sh

@@ -24,6 +24,8 @@ pub enum Framing {
 
 /// A message may be as long as this.
 const LONGEST: usize = 64 << 20;
+/// Bytes added at least to a message that is not whole.
+const LEAST_PIECE: usize = 256;
 
 /// Bytes that are no frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,21 +56,28 @@ impl Deframer {
     }
 
     /// Adds what was read and hands out every message that is whole now.
-    pub fn push(&mut self, chunk: &[u8], take: &mut dyn FnMut(&[u8])) -> Result<(), FrameError> {
-        self.rest.extend_from_slice(chunk);
-        let mut used = 0;
-        let result = loop {
-            match next(self.framing, &self.rest[used..]) {
-                Ok(Some(frame)) => {
-                    take(&self.rest[used + frame.start..used + frame.end]);
-                    used += frame.length;
+    pub fn push(&mut self, mut chunk: &[u8], take: &mut dyn FnMut(&[u8])) -> Result<(), FrameError> {
+        // Only the message that is waiting is put together by copying; whole ones are taken where they are.
+        while !self.rest.is_empty() && !chunk.is_empty() {
+            // As much again as there is: few copies for a long message, few bytes too many for a short one.
+            let (piece, others) = chunk.split_at(chunk.len().min(self.rest.len().max(LEAST_PIECE)));
+            let before = self.rest.len();
+            self.rest.extend_from_slice(piece);
+            match next(self.framing, &self.rest)? {
+                None => chunk = others,
+                Some(frame) => {
+                    take(&self.rest[frame.start..frame.end]);
+                    chunk = &chunk[frame.length - before..];
+                    self.rest.clear();
                 }
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
             }
-        };
-        self.rest.drain(..used);
-        result
+        }
+        while let Some(frame) = next(self.framing, chunk)? {
+            take(&chunk[frame.start..frame.end]);
+            chunk = &chunk[frame.length..];
+        }
+        self.rest.extend_from_slice(chunk);
+        Ok(())
     }
 
     /// Bytes of a message that is not whole.
@@ -146,6 +155,13 @@ mod tests {
     #[test]
     fn counted_messages_may_hold_line_feeds_and_nul() {
         check(Framing::OctetCounting, b"3 a\nb1 \x0010 0123456789", &[b"a\nb", b"\0", b"0123456789"], 0);
+    }
+
+    #[test]
+    fn long_messages_are_put_together_from_many_pieces() {
+        let long = vec![b'x'; 5_000];
+        let stream = [b"5000 ".as_slice(), &long, b"2 ab5000 ", &long].concat();
+        check(Framing::OctetCounting, &stream, &[&long, b"ab", &long], 0);
     }
 
     #[test]

@@ -83,7 +83,7 @@ async fn serve_control(view: Arc<View>) {
             }
         }
         served = volumes.len();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        view.hub.volume_added.notified().await;
     }
 }
 

@@ -122,12 +122,12 @@ async fn settings_or_stop(config: &Path, metrics: &Metrics, signals: &mut Signal
     loop {
         match load(config) {
             Ok(configs) => {
-                metrics.config_valid.set(1);
-                metrics.config_loaded.set(jiff::Timestamp::now().as_millisecond() as f64 / 1000.0);
+                metrics.families.config_valid.set(1);
+                metrics.families.config_loaded.set(jiff::Timestamp::now().as_millisecond() as f64 / 1000.0);
                 return Some(Arc::new(Settings::from_configs(configs)));
             }
             Err(error) => {
-                metrics.config_valid.set(0);
+                metrics.families.config_valid.set(0);
                 tell_once(&mut told, &error);
             }
         }
@@ -224,10 +224,11 @@ fn join(name: &str, thread: JoinHandle<()>) {
     }
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM and SIGINT, and SIGHUP.
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -236,13 +237,18 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
+    /// Waits for the wish to stop. SIGHUP, which ends a process that does not expect it, is only told.
     async fn recv(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => tracing::info!("SIGHUP ignored: a changed configuration takes effect at the next start"),
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! In the order in which a line passes. Deciding is pure (P), reading and sending are thin (E).
 
+pub mod clock; // P  the time of each line
 pub mod track; // E  the next lines of one generation, framed
 pub mod in_flight; // P  what was sent, and from where to go on after a break
 pub mod queue; // E  all generations of one destination, in turn
@@ -13,6 +14,8 @@ pub mod backoff; // P  how long to wait before the next attempt
 pub mod endpoint; // P  which endpoint next
 pub mod dial; // E  opens connections
 
+pub mod ahead; // E  the connection after this one
 pub mod forwarder; // E  one destination's loop
+pub mod verdict; // E  what is proved is confirmed, what is not is sent again
 pub mod start; // E  from settings to a running thread
 pub mod status; // what is known of a destination

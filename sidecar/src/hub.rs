@@ -1,28 +1,29 @@
 //! Where the threads meet: the volumes that are known, and how to wake those who wait for news.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::control::{RotateOutcome, RotateRequest};
+use crate::stream::feed::GenerationKey;
 use crate::stream::volume::Volume;
 
 /// Shared by all threads.
 #[derive(Debug, Default)]
 pub struct Hub {
     volumes: RwLock<Vec<Arc<Volume>>>,
-    forwarders: RwLock<Vec<Arc<Notify>>>,
-    growth: AtomicU64,
+    forwarders: RwLock<Vec<Arc<Inbox>>>,
     /// Directories that cannot be used, and why.
     problems: Mutex<BTreeMap<PathBuf, String>>,
     /// What keeps rotations from coming to their end, by stream.
     rotation_problems: Mutex<BTreeMap<PathBuf, String>>,
     asked: Mutex<Vec<Asked>>,
+    /// Told when a volume was added.
+    pub volume_added: Notify,
     /// Wakes the rotator.
     pub rotator: Waker,
 }
@@ -36,6 +37,7 @@ impl Hub {
     /// Adds a volume.
     pub fn add_volume(&self, volume: Arc<Volume>) {
         self.volumes.write().unwrap_or_else(PoisonError::into_inner).push(volume);
+        self.volume_added.notify_one();
     }
 
     /// A directory cannot be used.
@@ -93,22 +95,47 @@ impl Hub {
         volumes.iter().map(|volume| volume.version()).sum::<u64>() + volumes.len() as u64
     }
 
-    /// Adds somebody to be woken when there is more to forward.
-    pub fn add_forwarder(&self, notify: Arc<Notify>) {
-        self.forwarders.write().unwrap_or_else(PoisonError::into_inner).push(notify);
+    /// Adds somebody to be told when there is more to forward.
+    pub fn add_forwarder(&self, inbox: Arc<Inbox>) {
+        self.forwarders.write().unwrap_or_else(PoisonError::into_inner).push(inbox);
     }
 
-    /// Changes whenever files grew.
-    pub fn growth(&self) -> u64 {
-        self.growth.load(Ordering::Acquire)
-    }
-
-    /// There is more to forward.
-    pub fn wake_forwarders(&self) {
-        self.growth.fetch_add(1, Ordering::AcqRel);
-        for notify in self.forwarders.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            notify.notify_one();
+    /// These files grew.
+    pub fn grew(&self, files: &[FeedKey]) {
+        for inbox in self.forwarders.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            inbox.grown().extend(files.iter().cloned());
+            inbox.notify.notify_one();
         }
+    }
+
+    /// Something else changed: look at everything.
+    pub fn wake_forwarders(&self) {
+        for inbox in self.forwarders.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            inbox.notify.notify_one();
+        }
+    }
+}
+
+/// A generation, across volumes: the volume's index, and its key there.
+pub type FeedKey = (usize, GenerationKey);
+
+/// What a forwarder is told: which files grew. It keeps each once, so it cannot grow beyond the number of files
+/// while its forwarder waits for a receiver.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    grown: Mutex<BTreeSet<FeedKey>>,
+    /// Told whenever there is news.
+    pub notify: Notify,
+}
+
+impl Inbox {
+    fn grown(&self) -> MutexGuard<'_, BTreeSet<FeedKey>> {
+        self.grown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What grew since the last call.
+    pub fn take(&self) -> BTreeSet<FeedKey> {
+        std::mem::take(&mut self.grown())
     }
 }
 

@@ -11,6 +11,8 @@
 
 pub mod settings;
 
+pub mod files;
+
 pub mod watch;
 
 pub mod stream;

@@ -1,4 +1,4 @@
-//! From a file's bytes to lines with their places.
+//! From a file's bytes to lines with their places. Splitting is pure (P), reading has effects (E).
 
-pub mod lines;
-pub mod source;
+pub mod source; // E  bytes at a position, wherever they are now
+pub mod lines; // P  bytes -> lines with absolute spans

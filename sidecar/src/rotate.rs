@@ -6,10 +6,6 @@
 // What is on disk.
 pub mod naming; // P  what an archive is called
 
-pub mod file; // E  which file, may it be a log, what went wrong
-
-pub mod directory; // E  files by name inside one opened directory
-
 pub mod attributes; // E  owner, mode, lists and user attributes of a new file
 
 // One rotation.

@@ -175,23 +175,31 @@ impl View {
         }
         for ((policy, log, destination), lag) in lags {
             let labels = [policy.as_str(), log.as_str(), destination.as_str()];
-            metrics.lag_bytes.with_label_values(&labels).set(i64::try_from(lag.bytes).unwrap_or(i64::MAX));
-            metrics.lag_seconds.with_label_values(&labels).set(lag.seconds);
+            metrics
+                .families
+                .lag_bytes
+                .with_label_values(&labels)
+                .set(i64::try_from(lag.bytes).unwrap_or(i64::MAX));
+            metrics.families.lag_seconds.with_label_values(&labels).set(lag.seconds);
         }
         for ((policy, log), (count, bytes)) in archives {
-            metrics.archives.with_label_values(&[&policy, &log]).set(count);
-            metrics.archive_bytes.with_label_values(&[&policy, &log]).set(bytes);
+            metrics.families.archives.with_label_values(&[&policy, &log]).set(count);
+            metrics.families.archive_bytes.with_label_values(&[&policy, &log]).set(bytes);
         }
-        metrics.state_failures.set(i64::try_from(failures).unwrap_or(i64::MAX));
+        metrics.families.state_failures.set(i64::try_from(failures).unwrap_or(i64::MAX));
         for (destination, shared) in self.settings.destinations.iter().zip(&self.statuses) {
             let status = shared.get();
-            metrics.connection_up.with_label_values(&[&destination.key]).set(i64::from(status.connected));
+            metrics
+                .families
+                .connection_up
+                .with_label_values(&[&destination.key])
+                .set(i64::from(status.connected));
             let level = match status.proof {
                 Proof::Unknown => 0,
                 Proof::Acked => 1,
                 Proof::Confirmed => 2,
             };
-            metrics.proof_level.with_label_values(&[&destination.key]).set(level);
+            metrics.families.proof_level.with_label_values(&[&destination.key]).set(level);
         }
     }
 }

@@ -4,9 +4,10 @@
 //! file is looked at with a short timer while it grows, and armed with a one-shot watch when it has gone quiet.
 //! Where inotify is blind (network file systems, some sandboxes), a slow poll does.
 
-pub mod discover;
-pub mod inotify;
-pub mod watcher;
+pub mod discover; // E  walks the directories of the patterns
+pub mod inotify; // E  one-shot watches on files, lasting ones on directories
+pub mod enter; // E  what is found, entered
+pub mod watcher; // E  the thread
 
 use std::sync::Arc;
 

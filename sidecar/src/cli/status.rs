@@ -10,6 +10,7 @@ use super::{Output, bases, settings};
 use crate::control::ask;
 use crate::settings::Settings;
 use crate::status::{Status, StreamStatus, stored_stream};
+use crate::stream::ledger::Ledger;
 use crate::stream::store::peek;
 use crate::stream::volume::STATE_DIRECTORY;
 
@@ -43,11 +44,10 @@ fn stored(settings: &Settings) -> Status {
     let mut status = Status { version: env!("CARGO_PKG_VERSION").to_owned(), ..Status::default() };
     status.problems.push("no sidecar is running for these logs; this is what it stored last".to_owned());
     for base in bases(settings) {
-        let ledger = match peek(&base.join(STATE_DIRECTORY).join("state")) {
-            Ok(Some(ledger)) => ledger,
-            Ok(None) => continue,
+        let ledger = match stored_ledger(&base) {
+            Ok(ledger) => ledger,
             Err(error) => {
-                status.problems.push(error.to_string());
+                status.problems.push(format!("{}: {error:#}", base.display()));
                 continue;
             }
         };
@@ -60,6 +60,16 @@ fn stored(settings: &Settings) -> Status {
         }
     }
     status
+}
+
+fn stored_ledger(base: &Path) -> anyhow::Result<Ledger> {
+    let state = base.join(STATE_DIRECTORY);
+    let Some(body) = peek(&state.join("state"))? else { return Ok(Ledger::default()) };
+    let mut ledger = Ledger::decode(&body)?;
+    if let Some(marks) = peek(&state.join("marks"))? {
+        ledger.take_marks(serde_json::from_slice(&marks).unwrap_or_default());
+    }
+    Ok(ledger)
 }
 
 /// The table.

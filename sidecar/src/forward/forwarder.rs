@@ -7,19 +7,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
-use super::connection::{Broken, Closed, ConnectError, Connection};
+use super::ahead::{Ahead, Dialled, News, next_ahead};
+use super::connection::{Broken, ConnectError, Connection};
 use super::dial::Dialer;
 use super::queue::Queue;
 use super::rolling::{Limits, Roll, Situation, decide};
-use super::status::{Proof, SharedStatus, now as rfc3339_now};
+use super::status::SharedStatus;
+use crate::hub::Inbox;
 use crate::metrics::Metrics;
 
 /// How many closes without an answer, in a row and with everything acked, until acked is taken for proof.
-const UNANSWERED_CLOSES: u32 = 3;
+pub(super) const UNANSWERED_CLOSES: u32 = 3;
+
+/// How long a receiver that has never answered a close is waited for at the next ones.
+pub(super) const SHORT_CLOSE: Duration = Duration::from_secs(1);
 
 /// So much may wait to be written while the next lines are read.
 const BACKLOG: usize = 64 * 1024;
@@ -37,8 +41,8 @@ pub struct Forwarder {
     pub limits: Limits,
     /// How long to wait for the answer to a close.
     pub close_timeout: Duration,
-    /// Woken when there is more to send.
-    pub wake: Arc<Notify>,
+    /// Told when there is more to send.
+    pub inbox: Arc<Inbox>,
     /// Asked to stop.
     pub stop: Stop,
     /// What others see of it.
@@ -51,13 +55,6 @@ pub struct Forwarder {
     pub unanswered: u32,
     /// Before this moment no connection is opened ahead: the last attempt failed.
     pub ahead_after: Instant,
-}
-
-/// A connection opened ahead.
-enum Ahead {
-    None,
-    Opening(JoinHandle<Result<Connection, ConnectError>>),
-    Ready(Box<Connection>),
 }
 
 /// Why a session of connections ended.
@@ -130,12 +127,28 @@ impl Forwarder {
             if self.is_drained() {
                 return None;
             }
-            match self.dialer.dial(Instant::now()).await {
+            match self.dial().await? {
                 Ok(connection) => {
                     self.connected(&connection);
                     return Some(connection);
                 }
                 Err(error) => self.connect_failed(&error),
+            }
+        }
+    }
+
+    /// Dials once. None: asked to stop meanwhile, and there is nothing left to do.
+    async fn dial(&mut self) -> Option<Result<Connection, ConnectError>> {
+        let mut dial = std::pin::pin!(self.dialer.dial(Instant::now()));
+        loop {
+            tokio::select! {
+                result = &mut dial => return Some(result),
+                _ = self.stop.changed() => {
+                    self.queue.refresh(Instant::now());
+                    if self.is_drained() {
+                        return None;
+                    }
+                }
             }
         }
     }
@@ -263,11 +276,12 @@ impl Forwarder {
         }
         let look_again = match roll {
             Roll::Keep(Some(at)) => at,
-            _ => Instant::now() + Duration::from_secs(1),
+            Roll::Keep(None) => Instant::now() + Duration::from_secs(60),
+            Roll::OpenAhead | Roll::Close => Instant::now() + Duration::from_secs(1),
         };
         tokio::select! {
             broken = current.watch() => return Err(broken),
-            () = self.wake.notified() => {}
+            () = self.inbox.notify.notified() => {}
             () = sleep_until(look_again.into()) => {}
             _ = self.stop.changed() => {}
             news = next_ahead(ahead) => match news {
@@ -278,7 +292,7 @@ impl Forwarder {
         Ok(())
     }
 
-    fn opened(&mut self, result: Result<Result<Connection, ConnectError>, tokio::task::JoinError>) -> Ahead {
+    fn opened(&mut self, result: Dialled) -> Ahead {
         match result {
             Ok(Ok(connection)) => Ahead::Ready(Box::new(connection)),
             Ok(Err(error)) => {
@@ -287,91 +301,6 @@ impl Forwarder {
                 Ahead::None
             }
             Err(_cancelled) => Ahead::None,
-        }
-    }
-
-    /// Closes a connection and acts on what that proves. Returns whether everything sent is confirmed.
-    async fn close_for_proof(&mut self, connection: Connection, opened: Instant) -> bool {
-        self.status.lock().connected = false;
-        match connection.close(self.close_timeout).await {
-            Closed::Confirmed => {
-                self.unanswered = 0;
-                self.confirmed(Proof::Confirmed, opened);
-                true
-            }
-            Closed::AckedOnly if self.unanswered + 1 >= UNANSWERED_CLOSES => {
-                self.confirmed(Proof::Acked, opened);
-                true
-            }
-            Closed::AckedOnly => {
-                self.unanswered += 1;
-                self.replay("it did not close in answer to our close", opened);
-                false
-            }
-            Closed::Unproven(reason) => {
-                self.unanswered = 0;
-                self.replay(&reason.to_string(), opened);
-                false
-            }
-        }
-    }
-
-    fn confirmed(&mut self, proof: Proof, opened: Instant) {
-        self.queue.confirm(Instant::now());
-        self.dialer.proved(opened.elapsed());
-        let mut status = self.status.lock();
-        status.proof = proof;
-        status.unconfirmed_bytes = 0;
-        status.last_confirmed_at = Some(rfc3339_now());
-    }
-
-    fn broke(&mut self, broken: &Broken, opened: Instant) {
-        self.status.lock().connected = false;
-        let nothing_at_stake = self.queue.oldest().is_none();
-        if nothing_at_stake && matches!(broken, Broken::CloseNotify) {
-            // An idle receiver said goodbye: not an error, and nothing to send again.
-            tracing::debug!(destination = self.name, %broken, "connection closed while idle");
-            self.dialer.ended(Instant::now(), opened.elapsed(), false);
-            return;
-        }
-        self.replay(&broken.to_string(), opened);
-    }
-
-    fn replay(&mut self, reason: &str, opened: Instant) {
-        let bytes = self.queue.rewind(Instant::now());
-        self.dialer.ended(Instant::now(), opened.elapsed(), bytes > 0);
-        let mut status = self.status.lock();
-        status.unconfirmed_bytes = 0;
-        status.replays += u64::from(bytes > 0);
-        drop(status);
-        if bytes == 0 {
-            tracing::info!(destination = self.name, reason, "connection ended; nothing is sent again");
-            return;
-        }
-        self.status.failed(reason);
-        self.metrics.replayed(&self.name);
-        tracing::warn!(
-            destination = self.name,
-            reason,
-            replay_bytes = bytes,
-            "connection ended without proof; sending again"
-        );
-    }
-}
-
-enum News {
-    Opened(Result<Result<Connection, ConnectError>, tokio::task::JoinError>),
-    Broken,
-}
-
-/// What becomes of the connection ahead. Its reads are kept pending too. Cancel safe.
-async fn next_ahead(ahead: &mut Ahead) -> News {
-    match ahead {
-        Ahead::None => std::future::pending().await,
-        Ahead::Opening(task) => News::Opened(task.await),
-        Ahead::Ready(connection) => {
-            connection.watch().await;
-            News::Broken
         }
     }
 }

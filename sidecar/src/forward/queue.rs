@@ -9,16 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::in_flight::InFlight;
 use super::track::{Buffers, Filled, Next, Track, Wire};
-use crate::hub::Hub;
+use crate::hub::{FeedKey, Hub, Inbox};
 use crate::metrics::Metrics;
 use crate::read::source::ReadError;
+use crate::stream::deliver::Confirmed;
 use crate::stream::feed::{Feed, GenerationKey};
 use crate::stream::open::fingerprint_before;
-use crate::stream::volume::{Confirmed, Volume};
+use crate::stream::volume::Volume;
 use crate::syslog::message::Header;
-
-/// A generation, across volumes.
-type Key = (usize, GenerationKey);
 
 /// Makes the head of a stream's messages.
 pub type HeaderFor = Box<dyn Fn(&Feed) -> Header>;
@@ -32,14 +30,14 @@ pub struct Queue {
     wire: Wire,
     margin: Duration,
     version: u64,
-    tracks: BTreeMap<Key, Track>,
-    flight: InFlight<Key>,
+    tracks: BTreeMap<FeedKey, Track>,
+    flight: InFlight<FeedKey>,
     buffers: Buffers,
     /// What has something to send, in turn.
-    ready: VecDeque<Key>,
+    ready: VecDeque<FeedKey>,
     /// Whether `ready` must be made anew.
     stale: bool,
-    growth: u64,
+    inbox: Arc<Inbox>,
     proof_awaited: bool,
     last_sent: Option<Instant>,
     /// Lines and bytes sent since the last confirmation and never confirmed before, by log.
@@ -50,7 +48,7 @@ impl Queue {
     /// The queue of `destination`.
     pub fn new(
         destination: String,
-        hub: Arc<Hub>,
+        (hub, inbox): (Arc<Hub>, Arc<Inbox>),
         metrics: Arc<Metrics>,
         header_for: HeaderFor,
         wire: Wire,
@@ -69,7 +67,7 @@ impl Queue {
             buffers: Buffers::default(),
             ready: VecDeque::new(),
             stale: true,
-            growth: 0,
+            inbox,
             proof_awaited: false,
             last_sent: None,
             unproven: BTreeMap::new(),
@@ -78,21 +76,39 @@ impl Queue {
 
     /// Takes notice of generations that came and went, and of files that grew.
     pub fn refresh(&mut self, now: Instant) {
-        // Read before looking, so that what happens meanwhile is looked at again.
-        let (version, growth) = (self.hub.version(), self.hub.growth());
-        if version != self.version {
-            self.version = version;
-            self.follow_generations(now);
-        } else if growth == self.growth && !self.stale {
+        let version = self.hub.version();
+        if version != self.version || self.stale {
+            if version != self.version {
+                self.version = version;
+                self.follow_generations(now);
+            }
+            // What grew is found by looking at everything.
+            self.inbox.take();
+            self.stale = false;
+            self.find_ready();
             return;
         }
-        self.growth = growth;
-        self.stale = false;
-        self.find_ready();
+        for key in self.inbox.take() {
+            self.line_up(&key);
+        }
+    }
+
+    /// Lines up one that grew, unless it stands in line already or an earlier generation is to come first.
+    fn line_up(&mut self, key: &FeedKey) {
+        let first = (key.0, GenerationKey { stream: key.1.stream.clone(), number: 0 });
+        let behind_sealed = self
+            .tracks
+            .range(first..key.clone())
+            .any(|(_, earlier)| earlier.feed.is_sealed() && earlier.has_more());
+        let Some(track) = self.tracks.get_mut(key) else { return };
+        if !behind_sealed && !track.is_in_line && track.has_more() {
+            track.is_in_line = true;
+            self.ready.push_back(key.clone());
+        }
     }
 
     fn follow_generations(&mut self, now: Instant) {
-        let mut current: BTreeMap<Key, (Arc<Volume>, Arc<Feed>, u64)> = BTreeMap::new();
+        let mut current: BTreeMap<FeedKey, (Arc<Volume>, Arc<Feed>, u64)> = BTreeMap::new();
         for (index, volume) in self.hub.volumes().into_iter().enumerate() {
             for item in volume.subscriptions(&self.destination) {
                 let key = (index, item.feed.key.clone());
@@ -102,11 +118,11 @@ impl Queue {
         let (flight, margin) = (&self.flight, self.margin);
         // What was confirmed just now may have to be sent again, if the receiver dies of what it has read; and what
         // has to be sent again is kept until it was.
-        let keep = |key: &Key, track: &Track| match current.get(key) {
+        let keep = |key: &FeedKey, track: &Track| match current.get(key) {
             Some((_, feed, _)) => Arc::ptr_eq(feed, &track.feed),
             None => !track.is_finished() || flight.is_recent(key, now, margin),
         };
-        let gone: Vec<Key> =
+        let gone: Vec<FeedKey> =
             self.tracks.iter().filter(|(key, track)| !keep(key, track)).map(|(key, _)| key.clone()).collect();
         for key in gone {
             self.tracks.remove(&key);
@@ -127,10 +143,11 @@ impl Queue {
         self.ready.clear();
         self.proof_awaited = false;
         let mut waiting: Option<(usize, &str)> = None;
-        for (key, track) in &self.tracks {
+        for (key, track) in &mut self.tracks {
             let stream = (key.0, &*key.1.stream);
             let sealed = track.feed.is_sealed();
-            if track.has_more() && waiting != Some(stream) {
+            track.is_in_line = track.has_more() && waiting != Some(stream);
+            if track.is_in_line {
                 self.ready.push_back(key.clone());
                 if sealed {
                     waiting = Some(stream);
@@ -155,9 +172,11 @@ impl Queue {
     pub fn fill(&mut self, out: &mut Vec<u8>, now: Instant) -> bool {
         while let Some(key) = self.ready.pop_front() {
             let Some(track) = self.tracks.get_mut(&key) else { continue };
+            track.is_in_line = false;
             match track.fill(self.wire, &mut self.buffers, out) {
                 Next::Filled(filled) => {
                     if track.has_more() {
+                        track.is_in_line = true;
                         self.ready.push_back(key.clone());
                     } else {
                         // A later generation may have waited for this one, or somebody for its proof.
@@ -183,7 +202,7 @@ impl Queue {
         false
     }
 
-    fn sent(&mut self, key: &Key, filled: &Filled, now: Instant) {
+    fn sent(&mut self, key: &FeedKey, filled: &Filled, now: Instant) {
         self.flight.send(key, filled.to, now);
         self.last_sent = Some(now);
         let Some(track) = self.tracks.get(key) else { return };

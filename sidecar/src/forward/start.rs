@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use capstan_config as config;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::connection::{Deadlines, Security, Target};
 use super::dial::Dialer;
@@ -16,7 +16,7 @@ use super::status::SharedStatus;
 use super::tls::certificate::Fingerprint;
 use super::tls::{ClientCertificate, TlsSettings, TlsVersion, Trust};
 use super::track::Wire;
-use crate::hub::Hub;
+use crate::hub::{Hub, Inbox};
 use crate::metrics::Metrics;
 use crate::settings::DestinationSettings;
 use crate::stream::feed::Feed;
@@ -56,8 +56,8 @@ pub fn start(
 ) -> Result<JoinHandle<()>, StartError> {
     let failed = |source| StartError::Thread { destination: settings.key.clone(), source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let wake = Arc::new(Notify::new());
-    shared.hub.add_forwarder(wake.clone());
+    let inbox = Arc::new(Inbox::default());
+    shared.hub.add_forwarder(inbox.clone());
     let (hub, metrics) = (shared.hub.clone(), shared.metrics.clone());
     let (hostname, stop): (String, Stop) = (shared.hostname.clone(), shared.stop.clone());
     let name = settings.key.clone();
@@ -68,13 +68,20 @@ pub fn start(
             let syslog = &settings.destination.syslog;
             let wire = wire(syslog);
             let margin = syslog.delivery.replay_margin;
-            let queue = Queue::new(settings.key.clone(), hub, metrics.clone(), header_for, wire, margin);
+            let queue = Queue::new(
+                settings.key.clone(),
+                (hub, inbox.clone()),
+                metrics.clone(),
+                header_for,
+                wire,
+                margin,
+            );
             let forwarder = Forwarder {
                 queue,
                 dialer: dialer(syslog),
                 limits: limits(&syslog.delivery),
                 close_timeout: syslog.delivery.close_timeout,
-                wake,
+                inbox,
                 stop,
                 status,
                 metrics,

@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
+use super::clock::Clock;
 use crate::read::lines::{Line, Overlong, Rest, split};
 use crate::read::source::{ReadError, Reader};
 use crate::stream::feed::{Feed, Source};
@@ -36,6 +35,8 @@ pub struct Track {
     pub feed: Arc<Feed>,
     /// The volume it is on.
     pub volume: Arc<Volume>,
+    /// Whether it stands in line to be read.
+    pub is_in_line: bool,
     header: Header,
     /// The position to send next.
     position: u64,
@@ -106,6 +107,7 @@ impl Track {
         Track {
             feed,
             volume,
+            is_in_line: false,
             header,
             position,
             overlong: None,
@@ -327,31 +329,5 @@ impl Track {
     fn arrive(&mut self, position: u64) {
         self.position = position;
         self.furthest = self.furthest.max(position);
-    }
-}
-
-/// Walks along the times of a chunk's bytes, changing the header only where the time changes.
-struct Clock {
-    times: std::vec::IntoIter<(i64, u64)>,
-    until: u64,
-}
-
-impl Clock {
-    fn new(times: Vec<(i64, u64)>) -> Clock {
-        Clock { times: times.into_iter(), until: 0 }
-    }
-
-    /// Sets the header's time to that of the byte at `position`; positions ascend.
-    fn tell(&mut self, position: u64, header: &mut Header) {
-        while position >= self.until {
-            let Some((micros, until)) = self.times.next() else {
-                self.until = u64::MAX;
-                return;
-            };
-            self.until = until;
-            if position < until {
-                header.set_time(Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH));
-            }
-        }
     }
 }

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::attributes::Wanted;
-use super::directory::Directory;
 use super::exchange::{ExchangeError, Place, Places, Swapped, discard, prepare, swap, undo};
-use super::file::{FileError, FileId};
 use super::naming::archive_name;
+use crate::files::directory::Directory;
+use crate::files::{FileError, FileId};
 use crate::settings::LogSettings;
 use crate::stream::feed::{Feed, Source};
-use crate::stream::open::{OpenError, open_beneath};
 use crate::stream::turn::TurnError;
 use crate::stream::volume::Volume;
 
@@ -29,9 +28,9 @@ pub enum ActError {
     /// The ledger.
     #[error(transparent)]
     Turn(#[from] TurnError),
-    /// The new live file.
-    #[error("the new file {0}")]
-    Open(#[from] OpenError),
+    /// A file that is open.
+    #[error("cannot look at an open file: {0}")]
+    Io(#[from] std::io::Error),
     /// The app replaced its file at the same moment.
     #[error("the app replaced its file meanwhile; it is left as it is")]
     Replaced,
@@ -68,7 +67,7 @@ pub fn rotate(volume: &Volume, log: &LogSettings, live: &Feed) -> Result<Arc<Fee
     let archive_path = scene.archive_path.to_str().ok_or(ActError::NotOpen)?;
     let mode = log.log.rotate.as_ref().and_then(|rotate| rotate.mode);
     let wanted = Wanted { mode: mode.map(|mode| mode.bits()), ..Wanted::default() };
-    let old = FileId::of(&file.metadata().map_err(OpenError::from)?);
+    let old = FileId::of(&file.metadata()?);
     volume.intend(stream, archive_path)?;
     let exchanged = exchange(&scene, &file, old, wanted);
     let swapped = match exchanged {
@@ -84,17 +83,17 @@ pub fn rotate(volume: &Volume, log: &LogSettings, live: &Feed) -> Result<Arc<Fee
     for missing in &swapped.not_copied {
         tracing::warn!(stream, what = missing.what, error = %missing.errno, "not copied to the new file");
     }
-    let new = open_beneath(&volume.directory, Path::new(stream))?;
+    let new = volume.open_log(stream)?;
     Ok(volume.exchanged(stream, archive_path, new)?)
 }
 
 fn scene(volume: &Volume, log: &LogSettings, stream: &str, number: u64) -> Result<Scene, ActError> {
     let stream = Path::new(stream);
     let parent = stream.parent().unwrap_or(Path::new(""));
-    let live_directory = open_directory(volume, parent)?;
+    let live_directory = volume.directory_of(stream)?;
     let subdirectory = log.log.rotate.as_ref().and_then(|rotate| rotate.archive.directory.as_ref());
     let subdirectory = subdirectory.map_or(Path::new(""), |directory| directory.as_path());
-    let mut archive_directory = open_directory(volume, parent)?;
+    let mut archive_directory = volume.directory_of(stream)?;
     for component in subdirectory.components() {
         if let Component::Normal(name) = component {
             archive_directory = archive_directory.open_or_make(name, 0o750)?;
@@ -104,11 +103,6 @@ fn scene(volume: &Volume, log: &LogSettings, stream: &str, number: u64) -> Resul
     let archive_name = archive_name(&live_name, Timestamp::now(), number);
     let archive_path = parent.join(subdirectory).join(&archive_name);
     Ok(Scene { live_directory, archive_directory, live_name, archive_name, archive_path })
-}
-
-fn open_directory(volume: &Volume, relative: &Path) -> Result<Directory, FileError> {
-    let base = Directory::open(&volume.base)?;
-    if relative.as_os_str().is_empty() { Ok(base) } else { base.open_beneath(relative) }
 }
 
 fn exchange(scene: &Scene, file: &std::fs::File, old: FileId, wanted: Wanted) -> Result<Swapped, ActError> {
@@ -139,10 +133,9 @@ pub fn put_back(volume: &Volume, log: &LogSettings, old: &Feed, new: &Feed) -> R
         record.generation(old.key.number).map(|known| known.path.clone()).ok_or(ActError::NotOpen)?;
     let mut scene = scene(volume, log, stream, old.key.number)?;
     let archive = Path::new(&archive);
-    scene.archive_directory = open_directory(volume, archive.parent().unwrap_or(Path::new("")))?;
+    scene.archive_directory = volume.directory_of(archive)?;
     scene.archive_name = archive.file_name().unwrap_or(OsStr::new("")).to_owned();
-    let id =
-        |file: &std::fs::File| file.metadata().map(|metadata| FileId::of(&metadata)).map_err(OpenError::from);
+    let id = |file: &std::fs::File| file.metadata().map(|metadata| FileId::of(&metadata));
     let (old_id, new_id) = (id(&old_file)?, id(&new_file)?);
     let undone = match undo(scene.places(), old_id, new_id) {
         Err(ExchangeError::InUse { .. }) => return Ok(false),

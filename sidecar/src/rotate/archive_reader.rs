@@ -6,9 +6,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::file::{FileError, errno_of};
 use super::member_file::{ArchiveError, read_header, read_member};
 use super::members::{Boundary, Decoder, MemberError};
+use crate::files::{FileError, errno_of};
 
 /// Reads one compressed archive.
 #[derive(Debug)]

@@ -8,11 +8,11 @@ use capstan_config::{Process, Reopen, ReopenAction};
 use rustix::process::Signal;
 
 use super::breaker::{TargetKey, Trip, WATCH};
-use super::directory::Directory;
 use super::pid_file::read_pid_file;
 use super::processes::snapshot;
 use super::signal::{Signalled, send};
 use super::targets::{PidFile, TargetSpec, select};
+use crate::files::directory::Directory;
 use crate::metrics::Metrics;
 use crate::settings::LogSettings;
 use crate::stream::volume::{Volume, now_micros};

@@ -16,11 +16,11 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::attributes::{self, NotCopied, Wanted};
-use super::directory::Directory;
-use super::file::errno_of;
 use super::member_file::{ArchiveError, read_full_at, read_member};
 use super::members::{Boundary, Decoder, Encoder, MEMBER_BYTES, Member, MemberError};
 use super::naming::Form;
+use crate::files::directory::Directory;
+use crate::files::errno_of;
 
 /// How many members are written before they are synced, so that the last sync does not stall the disk.
 const MEMBERS_PER_SYNC: u32 = 32;

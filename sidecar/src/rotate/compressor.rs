@@ -4,21 +4,20 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use super::compress::{Compressor as Archive, Progress};
-use super::directory::Directory;
-use super::file::FileError;
 use super::member_file::{ArchiveError, measure};
 use super::members::Encoder;
 use super::naming::Form;
 use super::probe::{Leases, probe_lease};
 use super::remove::{Removal, remove_source};
 use super::reopen::Answer;
+use crate::files::FileError;
+use crate::files::directory::Directory;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::stream::feed::GenerationKey;
@@ -28,9 +27,6 @@ use crate::stream::volume::Volume;
 
 /// On logs as small as gzip's own default of 6, and nearly twice as fast.
 const LEVEL: u32 = 3;
-
-/// How often the wish to stop is looked for while there is nothing to do.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Why an archive stays plain for now.
 #[derive(Debug, thiserror::Error)]
@@ -101,13 +97,15 @@ impl Compressor {
         (Jobs { sender, in_work: in_work.clone() }, Compressor { receiver, in_work, hub, metrics, stop })
     }
 
-    /// Runs until stopped. What is half done is gone on with at the next start.
+    /// Runs until stopped, or until whoever hands out work is gone. What is half done is gone on with at the next
+    /// start.
     pub fn run(self) {
-        while !self.stop.load(Ordering::Acquire) {
-            if let Ok(job) = self.receiver.recv_timeout(LOOK) {
-                self.work(&job);
-                self.hub.rotator.wake();
+        while let Ok(job) = self.receiver.recv() {
+            if self.stop.load(Ordering::Acquire) {
+                return;
             }
+            self.work(&job);
+            self.hub.rotator.wake();
         }
     }
 
@@ -242,9 +240,7 @@ fn place(job: &Job) -> Result<Option<(Directory, PathBuf)>, CompressError> {
         return Ok(None);
     };
     let path = PathBuf::from(&generation.path);
-    let parent = path.parent().unwrap_or(Path::new(""));
-    let base = Directory::open(&job.volume.base)?;
-    let directory = if parent.as_os_str().is_empty() { base } else { base.open_beneath(parent)? };
+    let directory = job.volume.directory_of(&path)?;
     Ok(Some((directory, path)))
 }
 

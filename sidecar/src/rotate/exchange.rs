@@ -25,8 +25,8 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::attributes::{self, NotCopied, Wanted};
-use super::directory::Directory;
-use super::file::{FileError, FileId, unfit};
+use crate::files::directory::Directory;
+use crate::files::{FileError, FileId, unfit};
 
 /// A name in a directory.
 #[derive(Debug, Clone, Copy)]
@@ -322,7 +322,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::rotate::file::Unfit;
+    use crate::files::Unfit;
 
     const LIVE: &str = "app.log";
     const ARCHIVE: &str = "app.log.20261121T074855Z.000001";

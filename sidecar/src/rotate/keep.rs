@@ -9,12 +9,11 @@ use jiff::Timestamp;
 
 use super::clocks;
 use super::compressor::Jobs;
-use super::directory::Directory;
-use super::file::{FileError, FileId};
 use super::retention::{
     Archive, BootTime, Deletion, Moment, Reason, RetentionPolicy, WallClock, WhenUnconfirmed, plan_retention,
     wall_clock_between,
 };
+use crate::files::{FileError, FileId};
 use crate::metrics::Metrics;
 use crate::settings::LogSettings;
 use crate::stream::feed::GenerationKey;
@@ -144,9 +143,7 @@ fn delete(log: &LogSettings, archive: &Kept, deletion: &Deletion, metrics: &Metr
 /// Removes an archive's file unless somebody has it open for writing. A file that is gone counts as removed.
 fn remove(archive: &Kept) -> Result<bool, FileError> {
     let path = Path::new(&archive.path);
-    let base = Directory::open(&archive.volume.base)?;
-    let parent = path.parent().unwrap_or(Path::new(""));
-    let directory = if parent.as_os_str().is_empty() { base } else { base.open_beneath(parent)? };
+    let directory = archive.volume.directory_of(path)?;
     let name = path.file_name().unwrap_or(OsStr::new(""));
     let file = match directory.open_file(name) {
         Ok(file) => file,

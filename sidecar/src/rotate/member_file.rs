@@ -10,9 +10,9 @@ use std::os::unix::fs::FileExt;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::directory::Directory;
-use super::file::{FileError, errno_of};
 use super::members::{Boundary, HEADER_BYTES, Member, MemberError, parse_header};
+use crate::files::directory::Directory;
+use crate::files::{FileError, errno_of};
 
 /// Why compressing or reading an archive did not go on.
 #[derive(Debug, Error)]

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::directory::Directory;
-use super::file::{FileError, errno_of};
 use super::member_file::read_full_at;
 use super::targets::PidFile;
+use crate::files::directory::Directory;
+use crate::files::{FileError, errno_of};
 
 /// Longer than any number with line end and blanks around it.
 const LONGEST_BYTES: usize = 64;

@@ -14,11 +14,11 @@ use std::fs::File;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::directory::Directory;
-use super::file::{FileError, FileId};
 use super::naming::RESERVED_PREFIX;
 use super::processes::{self, Holders};
 use super::reopen::{Answer, Blind};
+use crate::files::directory::Directory;
+use crate::files::{FileError, FileId};
 use crate::sys::{LeaseReply, ask_read_lease};
 
 /// How often a scratch file that nobody holds any more is asked for, with [`PAUSE`] between: a child that is just

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::file::FileId;
 use super::process::{self, DescriptorInfo, Process, Stat};
+use crate::files::FileId;
 
 /// Most bytes read of one text file about a process. The longest command lines are longer; their start is enough
 /// to tell programs apart.

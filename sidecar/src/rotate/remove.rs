@@ -6,8 +6,8 @@
 use std::ffi::OsStr;
 use std::fs::File;
 
-use super::directory::Directory;
-use super::file::{FileError, FileId};
+use crate::files::directory::Directory;
+use crate::files::{FileError, FileId};
 
 /// What became of the plain file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -41,6 +41,9 @@ impl Default for Ledger {
 pub struct Stream {
     /// When it was last rotated, or first seen (microseconds since the epoch): schedules count from here.
     pub rotated_at: i64,
+    /// The highest number any of its generations had.
+    #[serde(default)]
+    pub issued: u64,
     /// A rotation that was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
@@ -84,8 +87,9 @@ pub struct Generation {
     /// By destination.
     #[serde(default)]
     pub cursors: BTreeMap<String, Cursor>,
-    /// When its bytes were first seen.
-    #[serde(default, skip_serializing_if = "Marks::is_empty")]
+    /// When its bytes were first seen. They change ten times a second while a log grows, so they are stored apart:
+    /// see [`MarkBook`].
+    #[serde(skip)]
     pub marks: Marks,
 }
 
@@ -164,7 +168,7 @@ impl Generation {
 impl Stream {
     /// The number the next generation gets.
     pub fn next_number(&self) -> u64 {
-        self.generations.last().map_or(1, |last| last.number + 1)
+        self.issued.max(self.generations.last().map_or(0, |last| last.number)) + 1
     }
 
     /// The generation that carries the path.
@@ -183,6 +187,9 @@ impl Stream {
     }
 }
 
+/// The marks of all generations that have any, by stream and number.
+pub type MarkBook = BTreeMap<String, BTreeMap<u64, Marks>>;
+
 /// Why a ledger cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -198,6 +205,31 @@ impl Ledger {
     /// As stored.
     pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
+    }
+
+    /// The marks, to be stored apart.
+    pub fn encode_marks(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let marks = |stream: &Stream| -> BTreeMap<u64, Marks> {
+            let marked = stream.generations.iter().filter(|generation| !generation.marks.is_empty());
+            marked.map(|generation| (generation.number, generation.marks.clone())).collect()
+        };
+        let book: MarkBook = self
+            .streams
+            .iter()
+            .map(|(name, stream)| (name.clone(), marks(stream)))
+            .filter(|(_, marks)| !marks.is_empty())
+            .collect();
+        serde_json::to_vec(&book)
+    }
+
+    /// Takes marks that were stored apart. Without them a line that is sent again gets another time, and no more.
+    pub fn take_marks(&mut self, mut book: MarkBook) {
+        for (name, stream) in &mut self.streams {
+            let Some(marks) = book.get_mut(name) else { continue };
+            for generation in &mut stream.generations {
+                generation.marks = marks.remove(&generation.number).unwrap_or_default();
+            }
+        }
     }
 
     /// From what was stored.
@@ -241,8 +273,13 @@ mod tests {
         first.marks.observe(0, 1);
         let intent = Intent { archive: "x".into(), old: FileId::default() };
         let generations = vec![first, generation(2, Stage::Live, 0, &[])];
-        ledger.streams.insert("app.log".into(), Stream { rotated_at: 7, intent: Some(intent), generations });
-        assert_eq!(Ledger::decode(&ledger.encode().unwrap()).unwrap(), ledger);
+        ledger
+            .streams
+            .insert("app.log".into(), Stream { rotated_at: 7, issued: 2, intent: Some(intent), generations });
+        let mut decoded = Ledger::decode(&ledger.encode().unwrap()).unwrap();
+        assert_ne!(decoded, ledger, "marks are stored apart");
+        decoded.take_marks(serde_json::from_slice(&ledger.encode_marks().unwrap()).unwrap());
+        assert_eq!(decoded, ledger);
     }
 
     #[test]
@@ -268,5 +305,8 @@ mod tests {
         assert_eq!(stream.live().map(|g| g.number), Some(7));
         stream.generations[0].stage = Stage::Gone;
         assert_eq!(stream.live(), None);
+        stream.issued = 9;
+        stream.generations.clear();
+        assert_eq!(stream.next_number(), 10, "also when all that had numbers is gone");
     }
 }

@@ -66,6 +66,13 @@ impl Marks {
         self.0.drain(..keep_from);
     }
 
+    /// Forgets all marks of bytes that are all sent for good, once they are older than `since`.
+    pub fn forget_all_before(&mut self, since: i64) {
+        if self.0.last().is_some_and(|mark| mark.1 < since) {
+            self.0 = Vec::new();
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -1,49 +1,16 @@
-//! Opens files below a directory and says which file each is.
-//!
-//! Nothing outside the directory is ever reached: no symlink is followed, no `..` leads out, and what is not a
-//! plain file with one name is refused (openat2(2), `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`).
+//! Opens a volume's log files and says which file each is. Nothing outside the volume is ever reached, and what is
+//! not a plain file with one name is refused: see [`crate::files`].
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Component, Path};
+use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
-
 use super::identity::{FINGERPRINT_BYTES, FileId, Fingerprint};
-
-/// Why a path is not a log file.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Nothing there.
-    #[error("does not exist")]
-    Missing,
-    /// Never followed.
-    #[error("is reached through a symlink, or leads out of its directory")]
-    Escapes,
-    /// FIFO, device, socket or directory.
-    #[error("is not a regular file")]
-    NotRegular,
-    /// A second name may be anywhere.
-    #[error("has {0} hard links")]
-    HardLinked(u64),
-    /// Anything else.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-impl From<Errno> for OpenError {
-    fn from(error: Errno) -> Self {
-        match error {
-            Errno::NOENT | Errno::NOTDIR => OpenError::Missing,
-            Errno::LOOP | Errno::XDEV => OpenError::Escapes,
-            other => OpenError::Io(other.into()),
-        }
-    }
-}
+use super::volume::Volume;
+use crate::files::directory::Directory;
+use crate::files::{FileError, errno_of};
 
 /// A file that was opened and looked at.
 #[derive(Debug)]
@@ -56,48 +23,34 @@ pub struct Opened {
     pub size: u64,
 }
 
-/// Opens `path`, relative to `directory`, for reading.
-pub fn open_beneath(directory: impl AsFd, path: &Path) -> Result<Opened, OpenError> {
-    let file = File::from(open_fd(directory, path)?);
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(OpenError::NotRegular);
-    }
-    if metadata.nlink() > 1 {
-        return Err(OpenError::HardLinked(metadata.nlink()));
-    }
-    let id = identify(&file)?;
-    Ok(Opened { file, id, size: metadata.len() })
-}
-
-fn open_fd(directory: impl AsFd, path: &Path) -> Result<OwnedFd, OpenError> {
-    // NONBLOCK: opening a FIFO must not wait for its writer.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match rustix::fs::openat2(&directory, path, flags, Mode::empty(), resolve) {
-        // Old kernels, and seccomp profiles that do not know the call.
-        Err(Errno::NOSYS | Errno::PERM) => step_by_step(directory, path, flags),
-        other => Ok(other?),
-    }
-}
-
-/// The same by hand: one component at a time, none of them a symlink.
-fn step_by_step(directory: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, OpenError> {
-    let mut names = Vec::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => names.push(name),
-            Component::CurDir => {}
-            _ => return Err(OpenError::Escapes),
+impl Volume {
+    /// The directory that holds `path`, which is relative to the volume's base.
+    ///
+    /// # Errors
+    ///
+    /// See [`Directory::open_beneath`].
+    pub fn directory_of(&self, path: &Path) -> Result<Directory, FileError> {
+        match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(parent) => self.directory.open_beneath(parent),
+            None => self.directory.open_beneath(Path::new(".")),
         }
     }
-    let Some((last, parents)) = names.split_last() else { return Err(OpenError::NotRegular) };
-    let mut here = directory.as_fd().try_clone_to_owned()?;
-    for parent in parents {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        here = rustix::fs::openat(&here, *parent, flags, Mode::empty())?;
+
+    /// Opens the log file `path`, relative to the volume's base, for reading.
+    ///
+    /// # Errors
+    ///
+    /// See [`Directory::open_file`].
+    pub fn open_log(&self, path: &str) -> Result<Opened, FileError> {
+        let (path, shown) = (Path::new(path), self.absolute(path));
+        let name = path.file_name().unwrap_or_default();
+        let file = self.directory_of(path)?.open_file(name)?;
+        let failed =
+            |error: io::Error| FileError::Io { action: "look at", path: shown, errno: errno_of(&error) };
+        let seen = || Ok((identify(&file)?, file.metadata()?.len()));
+        let (id, size) = seen().map_err(failed)?;
+        Ok(Opened { file, id, size })
     }
-    Ok(rustix::fs::openat(&here, *last, flags, Mode::empty())?)
 }
 
 /// Which file is open here.
@@ -135,47 +88,6 @@ pub fn fingerprint_before(file: &File, position: u64) -> io::Result<Option<Finge
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
-
-    fn open(directory: &Path, path: &str) -> Result<Opened, OpenError> {
-        open_beneath(File::open(directory).unwrap(), Path::new(path))
-    }
-
-    #[test]
-    fn what_is_not_a_plain_file_with_one_name_is_refused_with_the_reason() {
-        let dir = tempfile::tempdir().unwrap();
-        let inside = dir.path().join("logs");
-        std::fs::create_dir(&inside).unwrap();
-        std::fs::write(dir.path().join("secret"), b"x").unwrap();
-        std::fs::write(inside.join("plain"), b"hello").unwrap();
-        std::fs::write(inside.join("twice"), b"x").unwrap();
-        std::fs::hard_link(inside.join("twice"), inside.join("again")).unwrap();
-        symlink("../secret", inside.join("link")).unwrap();
-        symlink("..", inside.join("up")).unwrap();
-        std::fs::create_dir(inside.join("sub")).unwrap();
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            inside.join("fifo"),
-            rustix::fs::FileType::Fifo,
-            Mode::from_raw_mode(0o600),
-            0,
-        )
-        .unwrap();
-        assert_eq!(open(&inside, "plain").unwrap().size, 5);
-        assert!(matches!(open(&inside, "none"), Err(OpenError::Missing)));
-        assert!(matches!(open(&inside, "link"), Err(OpenError::Escapes)));
-        assert!(matches!(open(&inside, "../secret"), Err(OpenError::Escapes)));
-        assert!(matches!(open(&inside, "up/secret"), Err(OpenError::Escapes)));
-        assert!(matches!(open(&inside, "sub"), Err(OpenError::NotRegular)));
-        assert!(matches!(open(&inside, "fifo"), Err(OpenError::NotRegular)));
-        assert!(matches!(open(&inside, "again"), Err(OpenError::HardLinked(2))));
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
-        let directory = File::open(&inside).unwrap();
-        for escaping in ["../secret", "link", "up/secret"] {
-            assert!(step_by_step(&directory, Path::new(escaping), flags).is_err(), "{escaping}");
-        }
-        assert!(step_by_step(&directory, Path::new("plain"), flags).is_ok());
-    }
 
     #[test]
     fn a_file_recreated_with_the_same_inode_has_another_identity() {

@@ -3,15 +3,16 @@
 
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::AtFlags;
 
 use super::feed::{Feed, GenerationKey, Source};
 use super::ledger::{Cursor, Generation, Stage, Stream};
-use super::open::{OpenError, Opened, fingerprint_before, open_beneath};
+use super::open::{Opened, fingerprint_before};
 use super::volume::{Inner, Volume, now_micros};
+use crate::files::FileError;
 use crate::settings::LogSettings;
 
 /// What a look at a path came to.
@@ -26,7 +27,7 @@ pub enum Placed {
     /// The file belongs to another stream, under its new name.
     Renamed,
     /// Not a log file.
-    Refused(OpenError),
+    Refused(FileError),
 }
 
 impl Volume {
@@ -39,13 +40,16 @@ impl Volume {
         if inner.is_live_at(self, path) {
             return Placed::Known;
         }
-        let opened = match open_beneath(&self.directory, Path::new(path)) {
+        let opened = match self.open_log(path) {
             Ok(opened) => opened,
-            Err(OpenError::Missing) => return Placed::Known,
+            Err(error) if error.is_absent() => return Placed::Known,
             Err(error) => return Placed::Refused(error),
         };
         if inner.knows_elsewhere(path, &opened) {
             return Placed::Renamed;
+        }
+        if !inner.ledger.streams.contains_key(path) {
+            self.adopt_archives(&mut inner, path, log);
         }
         inner.retire_live(self, path);
         let feed = inner.begin(path, log, opened);
@@ -91,15 +95,11 @@ impl Volume {
         lost
     }
 
-    /// Forgets generations whose bytes are gone, or which were deleted by somebody else after everything was
-    /// confirmed, all but the newest of a stream: it carries the numbering on.
+    /// Forgets generations whose bytes are gone.
     pub fn tidy(&self) {
         let mut inner = self.inner();
         for stream in inner.ledger.streams.values_mut() {
-            let newest = stream.generations.last().map(|generation| generation.number);
-            stream
-                .generations
-                .retain(|generation| generation.stage != Stage::Gone || Some(generation.number) == newest);
+            stream.generations.retain(|generation| generation.stage != Stage::Gone);
         }
     }
 }
@@ -152,12 +152,13 @@ impl Inner {
     pub(super) fn begin(&mut self, path: &str, log: &Arc<LogSettings>, opened: Opened) -> Arc<Feed> {
         let from_end = self.first_start && log.log.read_from == capstan_config::ReadFrom::End;
         let name: Arc<str> = path.into();
-        let first = !self.ledger.streams.contains_key(path);
+        let first = self.ledger.streams.get(path).is_none_or(|stream| stream.rotated_at == 0);
         let stream = self.ledger.streams.entry(path.to_owned()).or_default();
         if first {
             stream.rotated_at = now_micros();
         }
         let number = stream.next_number();
+        stream.issued = number;
         let start = if from_end && first { opened.size } else { data_start(&opened) };
         let fingerprint = fingerprint_before(&opened.file, start).ok().flatten().unwrap_or_default();
         let cursor = Cursor { confirmed: start, fingerprint };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::feed::Source;
 use super::identity::{FileId, Fingerprint, Remembered, Seen, Verdict, judge};
 use super::ledger::{Cursor, Generation, Intent, Stage};
-use super::open::{OpenError, Opened, fingerprint_before, open_beneath};
+use super::open::{Opened, fingerprint_before};
 use super::place::lost_bytes;
 use super::volume::{Inner, Volume, now_micros};
 use crate::settings::LogSettings;
@@ -66,7 +66,7 @@ impl Volume {
     fn resume_rotation(&self, inner: &mut Inner, name: &str, found: &mut Recovered) {
         let Some(stream) = inner.ledger.streams.get_mut(name) else { return };
         let Some(Intent { archive, old }) = stream.intent.take() else { return };
-        let at = |path: &str| open_beneath(&self.directory, Path::new(path)).ok();
+        let at = |path: &str| self.open_log(path).ok();
         let (at_archive, at_live) = (at(&archive), at(name));
         let seen = at_archive.as_ref().map(|opened| (&opened.id, opened.size));
         match outcome(&old, seen, at_live.as_ref().map(|opened| &opened.id)) {
@@ -150,11 +150,11 @@ impl Volume {
             }
             Stage::Sealed(by) => {
                 let compressed = format!("{}.gz", generation.path);
-                if open_beneath(&self.directory, Path::new(&generation.path)).is_ok() {
+                if self.open_log(&generation.path).is_ok() {
                     let source = Source::Plain(self.absolute(&generation.path));
                     return Some((source, generation.path.clone(), generation.length, generation.stage));
                 }
-                open_beneath(&self.directory, Path::new(&compressed)).ok()?;
+                self.open_log(&compressed).ok()?;
                 Some((
                     Source::Gzip(self.absolute(&compressed)),
                     compressed,
@@ -163,7 +163,7 @@ impl Volume {
                 ))
             }
             Stage::Compressed(_) => {
-                open_beneath(&self.directory, Path::new(&generation.path)).ok()?;
+                self.open_log(&generation.path).ok()?;
                 let source = Source::Gzip(self.absolute(&generation.path));
                 Some((source, generation.path.clone(), generation.length, generation.stage))
             }
@@ -173,9 +173,9 @@ impl Volume {
     /// The file of an open generation: where it was, at the stream's path, or anywhere beside these.
     fn find_open(&self, stream: &str, generation: &Generation) -> Option<(Opened, String)> {
         let fits = |path: &str| -> Option<(Opened, String)> {
-            let opened = match open_beneath(&self.directory, Path::new(path)) {
+            let opened = match self.open_log(path) {
                 Ok(opened) => opened,
-                Err(OpenError::Missing) => return None,
+                Err(error) if error.is_absent() => return None,
                 Err(error) => {
                     tracing::warn!(path, %error, "not a log file any more");
                     return None;

@@ -1,8 +1,8 @@
-//! Puts the ledger on disk so that a crash at any instruction leaves a whole one, and a full disk a usable one.
+//! Puts a document on disk so that a crash at any instruction leaves a whole one, and a full disk a usable one.
 //!
 //! One file with two slots, both allocated ahead: writing needs no new blocks. A slot is a header (magic,
-//! sequence, length, CRC-32 of all that) and the ledger. Writes go to the slot that does not hold the newest
-//! *synced* ledger, so that one is never overwritten; only [`Store::sync`] makes the other slot the one to keep.
+//! sequence, length, CRC-32 of all that) and the document. Writes go to the slot that does not hold the newest
+//! *synced* document, so that one is never overwritten; only [`Store::sync`] makes the other slot the one to keep.
 //! What was written without sync survives the process, though not the machine.
 
 use std::fs::{File, OpenOptions};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
 
-use super::ledger::{DecodeError, Ledger};
+use super::ledger::DecodeError;
 
 const MAGIC: [u8; 8] = *b"CAPSTAN1";
 const HEADER_BYTES: usize = 32;
@@ -49,9 +49,9 @@ pub struct Store {
     path: PathBuf,
     file: Arc<File>,
     slot_bytes: u64,
-    /// Sequence of the newest ledger written.
+    /// Sequence of the newest document written.
     sequence: u64,
-    /// Slot of the newest synced ledger.
+    /// Slot of the newest synced document.
     synced_slot: u64,
     /// Whether the other slot holds a newer one.
     ahead: bool,
@@ -62,11 +62,9 @@ pub struct Store {
 pub struct Opened {
     /// The store.
     pub store: Store,
-    /// The newest whole ledger; empty in a new file.
-    pub ledger: Ledger,
-    /// Whether there was none, so that this is the first start ever.
-    pub first_start: bool,
-    /// Whether the file had content but no whole ledger: positions are lost, files are read from their start.
+    /// The newest whole document; none in a new file.
+    pub document: Option<Vec<u8>>,
+    /// Whether the file had content but no whole document. A copy is kept beside it.
     pub torn: bool,
 }
 
@@ -93,13 +91,9 @@ impl Store {
             .filter_map(|(slot, content)| content.map(|(sequence, bytes)| (sequence, slot as u64, bytes)))
             .max_by_key(|(sequence, ..)| *sequence);
         let torn = newest.is_none() && size > 0 && !is_blank(&file);
-        let (sequence, slot, ledger) = match &newest {
-            None => (0, 1, Ledger::default()),
-            Some((sequence, slot, bytes)) => {
-                let ledger = Ledger::decode(bytes)
-                    .map_err(|source| StoreError::Decode { path: path.to_owned(), source })?;
-                (*sequence, *slot, ledger)
-            }
+        let (sequence, slot, document) = match newest {
+            None => (0, 1, None),
+            Some((sequence, slot, bytes)) => (sequence, slot, Some(bytes)),
         };
         let mut store = Store {
             path: path.to_owned(),
@@ -114,7 +108,7 @@ impl Store {
         if torn {
             store.keep_torn_copy();
         }
-        Ok(Opened { store, ledger, first_start: newest.is_none() && !torn, torn })
+        Ok(Opened { store, document, torn })
     }
 
     /// A state that cannot be read is kept beside for a person to look at; failing to is not worth an error.
@@ -125,15 +119,14 @@ impl Store {
         }
     }
 
-    /// Writes `ledger` so that it survives this process. Sync with [`Store::sync`] or [`Store::sync_handle`].
-    pub fn write(&mut self, ledger: &Ledger) -> Result<(), StoreError> {
-        let body = ledger.encode()?;
+    /// Writes `body` so that it survives this process. Sync with [`Store::sync`] or [`Store::sync_handle`].
+    pub fn write(&mut self, body: &[u8]) -> Result<(), StoreError> {
         let needed = (HEADER_BYTES + body.len()) as u64;
         if needed > self.slot_bytes {
             self.grow(needed)?;
         }
         let slot = 1 - self.synced_slot;
-        let bytes = encode_slot(self.sequence + 1, &body);
+        let bytes = encode_slot(self.sequence + 1, body);
         self.file.write_all_at(&bytes, slot * self.slot_bytes).map_err(|source| self.io(source))?;
         self.sequence += 1;
         self.ahead = true;
@@ -155,7 +148,7 @@ impl Store {
         self.ahead.then(|| (self.file.clone(), self.sequence))
     }
 
-    /// Notes that the ledger with this sequence is on disk, if it is still the newest written.
+    /// Notes that the document with this sequence is on disk, if it is still the newest written.
     pub fn synced_up_to(&mut self, sequence: u64) {
         // A write since then went to the same slot; it is not known to be on disk, so nothing is protected yet.
         if self.ahead && self.sequence == sequence {
@@ -204,8 +197,8 @@ impl Store {
     }
 }
 
-/// Reads the newest whole ledger without taking or changing anything. None: there is no state.
-pub fn peek(path: &Path) -> Result<Option<Ledger>, StoreError> {
+/// Reads the newest whole document without taking or changing anything. None: there is none.
+pub fn peek(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     let at = |source| StoreError::Io { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
@@ -214,11 +207,7 @@ pub fn peek(path: &Path) -> Result<Option<Ledger>, StoreError> {
     };
     let slot_bytes = (file.metadata().map_err(at)?.len() / 2).max(FIRST_SLOT_BYTES);
     let slots = [read_slot(&file, 0, slot_bytes), read_slot(&file, slot_bytes, slot_bytes)];
-    let Some((_, bytes)) = slots.into_iter().flatten().max_by_key(|(sequence, _)| *sequence) else {
-        return Ok(None);
-    };
-    let decoded = Ledger::decode(&bytes);
-    decoded.map(Some).map_err(|source| StoreError::Decode { path: path.to_owned(), source })
+    Ok(slots.into_iter().flatten().max_by_key(|(sequence, _)| *sequence).map(|(_, bytes)| bytes))
 }
 
 /// Reserves both slots. A file system without fallocate(2) gets the blocks when they are first written.
@@ -296,14 +285,9 @@ impl Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::ledger::Stream;
 
-    fn ledger(streams: usize) -> Ledger {
-        let mut ledger = Ledger::default();
-        for i in 0..streams {
-            ledger.streams.insert(format!("app-{i}.log"), Stream::default());
-        }
-        ledger
+    fn document(length: usize) -> Vec<u8> {
+        vec![b'x'; length]
     }
 
     fn reopened(path: &Path) -> Opened {
@@ -315,44 +299,43 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         let mut opened = reopened(&path);
-        assert!(opened.first_start && !opened.torn);
+        assert!(opened.document.is_none() && !opened.torn);
         for i in 1..20 {
-            opened.store.write(&ledger(i)).unwrap();
+            opened.store.write(&document(i)).unwrap();
             if i % 3 == 0 {
                 opened.store.sync().unwrap();
             }
             let again = reopened(&path);
-            assert_eq!(again.ledger, ledger(i));
-            assert!(!again.first_start);
+            assert_eq!(again.document, Some(document(i)));
         }
     }
 
     #[test]
-    fn a_torn_write_leaves_the_newest_synced_ledger() {
+    fn a_torn_write_leaves_the_newest_synced_document() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         let mut store = reopened(&path).store;
-        store.write(&ledger(1)).unwrap();
+        store.write(&document(1)).unwrap();
         store.sync().unwrap();
-        store.write(&ledger(2)).unwrap();
-        store.write(&ledger(3)).unwrap();
+        store.write(&document(2)).unwrap();
+        store.write(&document(3)).unwrap();
         let (slot, size) = (1 - store.synced_slot, store.slot_bytes);
-        store.file.write_all_at(b"torn", slot * size + 40).unwrap();
-        assert_eq!(reopened(&path).ledger, ledger(1));
+        store.file.write_all_at(b"torn", slot * size + 20).unwrap();
+        assert_eq!(reopened(&path).document, Some(document(1)));
     }
 
     #[test]
-    fn slots_grow_and_keep_the_synced_ledger_meanwhile() {
+    fn slots_grow_and_keep_the_synced_document_meanwhile() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         let mut store = reopened(&path).store;
-        store.write(&ledger(1)).unwrap();
+        store.write(&document(1)).unwrap();
         store.sync().unwrap();
-        store.write(&ledger(5000)).unwrap();
-        assert_eq!(reopened(&path).ledger, ledger(5000));
+        store.write(&document(500_000)).unwrap();
+        assert_eq!(reopened(&path).document, Some(document(500_000)));
         store.sync().unwrap();
-        store.write(&ledger(3)).unwrap();
-        assert_eq!(reopened(&path).ledger, ledger(3));
+        store.write(&document(3)).unwrap();
+        assert_eq!(reopened(&path).document, Some(document(3)));
     }
 
     #[test]
@@ -361,18 +344,8 @@ mod tests {
         let path = dir.path().join("state");
         std::fs::write(&path, vec![7_u8; 200_000]).unwrap();
         let opened = reopened(&path);
-        assert!(opened.torn && !opened.first_start);
-        assert_eq!(opened.ledger, Ledger::default());
+        assert!(opened.torn && opened.document.is_none());
         assert!(dir.path().join("state.torn").exists());
-    }
-
-    #[test]
-    fn a_ledger_of_a_newer_version_is_not_overwritten() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state");
-        let store = reopened(&path).store;
-        store.file.write_all_at(&encode_slot(9, br#"{"version":9}"#), 0).unwrap();
-        assert!(matches!(Store::open(&path), Err(StoreError::Decode { .. })));
     }
 
     #[test]

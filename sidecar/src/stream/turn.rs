@@ -83,7 +83,7 @@ impl Volume {
     }
 
     /// The names were exchanged back: the old file is live again under its path, the new one (empty, and held by
-    /// nobody) is gone. Nothing was ever read under its number, so that may be used again.
+    /// nobody) is gone, and its number is not used again.
     pub fn restored(&self, stream: &str, number: u64) -> Result<(), TurnError> {
         let mut inner = self.inner();
         let changed = || TurnError::Changed(stream.to_owned());

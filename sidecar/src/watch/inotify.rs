@@ -75,6 +75,7 @@ impl<T> Inotify<T> {
                         news.written.extend(self.files.drain().map(|(_, name)| name));
                     } else if flags.contains(ReadFlags::IGNORED) {
                         self.directories.remove(&watch);
+                        self.files.remove(&watch);
                     } else if let Some(name) = self.files.remove(&watch) {
                         news.written.push(name);
                     } else if self.directories.contains_key(&watch) {

@@ -1,8 +1,8 @@
 //! The thread that finds files and sees them grow, truncated, replaced or deleted.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,12 +13,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::discover::discover;
 use super::inotify::Inotify;
 use super::report_truncated;
-use crate::hub::Hub;
+use crate::hub::{FeedKey, Hub};
 use crate::metrics::Metrics;
 use crate::settings::{LogSettings, Settings};
-use crate::stream::feed::{Feed, GenerationKey, Source};
+use crate::stream::feed::{Feed, Source};
 use crate::stream::place::Placed;
-use crate::stream::volume::{Volume, VolumeError};
+use crate::stream::volume::Volume;
 
 /// How often a growing file is looked at: a line waits half of it on average.
 const TICK: Duration = Duration::from_millis(5);
@@ -30,32 +30,36 @@ const FILES_PER_TICK: usize = 50;
 const LOOK_AROUND: Duration = Duration::from_secs(10);
 /// How often quiet files are looked at where inotify may be blind.
 const BLIND_POLL: Duration = Duration::from_secs(1);
+/// How long nothing is looked for when all files are quiet: events come at once, and only a stop has to wait.
+const IDLE: Duration = Duration::from_millis(500);
 /// How often the state is synced, if there is anything to sync.
 const CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// A file that may grow.
-struct Watched {
-    volume: Arc<Volume>,
-    feed: Arc<Feed>,
-    file: Arc<File>,
-    /// Looks without growth; None: quiet, and armed if inotify can be had.
-    idle_ticks: Option<u32>,
+pub(super) struct Watched {
+    pub(super) volume: Arc<Volume>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) file: Arc<File>,
+    /// Looks without growth since it was last seen to grow.
+    idle_ticks: u32,
 }
 
 /// The thread's state.
 pub struct Watcher {
-    settings: Arc<Settings>,
-    hub: Arc<Hub>,
-    metrics: Arc<Metrics>,
-    inotify: Option<Inotify<(usize, GenerationKey)>>,
-    watched: HashMap<(usize, GenerationKey), Watched>,
-    bases: HashMap<PathBuf, usize>,
-    complained: HashSet<PathBuf>,
-    refused: BTreeMap<PathBuf, String>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) metrics: Arc<Metrics>,
+    inotify: Option<Inotify<FeedKey>>,
+    pub(super) watched: HashMap<FeedKey, Watched>,
+    /// Those that grow: all others are quiet.
+    active: BTreeSet<FeedKey>,
+    pub(super) bases: HashMap<PathBuf, usize>,
+    pub(super) complained: HashSet<PathBuf>,
+    pub(super) refused: BTreeMap<PathBuf, String>,
     version: u64,
     blind: bool,
-    /// Whether the first look is over: what is found from now on was not there at the start.
-    looked_around: bool,
+    /// Whether nothing was looked at before.
+    pub(super) first_look: bool,
 }
 
 impl Watcher {
@@ -72,11 +76,12 @@ impl Watcher {
             blind: inotify.is_err(),
             inotify: inotify.ok(),
             watched: HashMap::new(),
+            active: BTreeSet::new(),
             bases: HashMap::new(),
             complained: HashSet::new(),
             refused: BTreeMap::new(),
             version: 0,
-            looked_around: false,
+            first_look: true,
         }
     }
 
@@ -117,15 +122,11 @@ impl Watcher {
         self.tick();
     }
 
-    fn active(&self) -> usize {
-        self.watched.values().filter(|watched| watched.idle_ticks.is_some()).count()
-    }
-
     /// Waits for events or the next tick. Returns whether to look around.
     fn wait(&mut self) -> bool {
-        let active = self.active();
+        let active = self.active.len();
         let wait = match active {
-            0 => Duration::from_millis(500),
+            0 => IDLE,
             count => TICK * u32::try_from(count.div_ceil(FILES_PER_TICK)).unwrap_or(1),
         };
         let Some(inotify) = self.inotify.as_mut() else {
@@ -146,10 +147,8 @@ impl Watcher {
             return false;
         }
         let news = inotify.read();
-        for name in news.written {
-            if let Some(watched) = self.watched.get_mut(&name) {
-                watched.idle_ticks = Some(0);
-            }
+        for key in news.written {
+            self.wake(key);
         }
         news.look_around
     }
@@ -179,86 +178,14 @@ impl Watcher {
             }
         }
         self.find_deleted();
-        self.looked_around = true;
+        self.first_look = false;
         for volume in self.hub.volumes() {
-            volume.end_first_start();
+            volume.end_first_look();
             volume.retry_state();
             volume.tidy();
+            volume.forget_marks();
         }
         self.hub.rotator.wake();
-    }
-
-    /// A live file without a name was deleted by somebody else.
-    fn find_deleted(&self) {
-        for watched in self.watched.values() {
-            let deleted = watched.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
-            let key = &watched.feed.key;
-            let live = watched.volume.stream(&key.stream).and_then(|s| s.live().map(|live| live.number));
-            if deleted && live == Some(key.number) && watched.volume.unlinked(&key.stream) {
-                tracing::warn!(
-                    stream = &*key.stream,
-                    "deleted by somebody else; read on as long as it is held open"
-                );
-            }
-        }
-    }
-
-    fn refuse(&mut self, path: &Path, log: &LogSettings, reason: &str) {
-        if self.refused.insert(path.to_owned(), reason.to_owned()).is_none_or(|known| known != reason) {
-            tracing::warn!(path = %path.display(), log = log.full_name(), "refused: {reason}");
-            self.metrics.refused(log);
-        }
-    }
-
-    /// The volume of a base directory, opened when its first file is there.
-    fn volume_of(&mut self, base: &Path) -> Option<usize> {
-        if let Some(index) = self.bases.get(base) {
-            return Some(*index);
-        }
-        let volume = match Volume::open(base) {
-            Ok(volume) => Arc::new(volume),
-            Err(error) => {
-                self.hub.set_problem(base, error.to_string());
-                if self.complained.insert(base.to_owned()) {
-                    match error {
-                        VolumeError::Shared(_) => tracing::warn!("{error}"),
-                        other => tracing::error!(error = %other, "cannot use this directory; trying again"),
-                    }
-                }
-                return None;
-            }
-        };
-        self.hub.clear_problem(base);
-        if self.looked_around {
-            volume.end_first_start();
-        }
-        self.recover(&volume);
-        self.hub.add_volume(volume);
-        let index = self.hub.volumes().len() - 1;
-        self.bases.insert(base.to_owned(), index);
-        Some(index)
-    }
-
-    fn recover(&self, volume: &Volume) {
-        let found = volume.recover(|path| self.settings.logs.iter().find(|log| log.wants(path)).cloned());
-        for stream in found.resumed {
-            tracing::info!(stream, "a rotation that was cut short was completed or undone");
-        }
-        for stream in found.truncated {
-            tracing::warn!(stream, "a file was truncated or replaced while the sidecar was away");
-        }
-        for (stream, destination, bytes) in found.lost {
-            let log = self.settings.logs.iter().find(|log| log.wants(&volume.absolute(&stream)));
-            if let Some(log) = log {
-                self.metrics.lost(log, &destination, bytes);
-            }
-            tracing::error!(
-                stream,
-                destination,
-                bytes,
-                "lines went away unconfirmed while the sidecar was away"
-            );
-        }
     }
 
     /// Takes notice of feeds that came and went.
@@ -277,57 +204,77 @@ impl Watcher {
         self.watched.retain(|key, watched| {
             current.get(key).is_some_and(|(_, feed)| Arc::ptr_eq(feed, &watched.feed))
         });
+        self.active.retain(|key| self.watched.contains_key(key));
         for (key, (volume, feed)) in current {
             if let Source::Open(file) = feed.source() {
-                self.watched.entry(key).or_insert(Watched { volume, feed, file, idle_ticks: Some(0) });
+                let new = || Watched { volume, feed, file, idle_ticks: 0 };
+                if let Entry::Vacant(place) = self.watched.entry(key.clone()) {
+                    place.insert(new());
+                    self.active.insert(key);
+                }
             }
         }
         self.hub.wake_forwarders();
     }
 
+    /// A file was written, or looks as if.
+    fn wake(&mut self, key: FeedKey) {
+        if let Some(watched) = self.watched.get_mut(&key) {
+            watched.idle_ticks = 0;
+            self.active.insert(key);
+        }
+    }
+
     /// Quiet files are looked at too, for inotify may have missed something.
     fn poll_quiet(&mut self) {
-        for watched in self.watched.values_mut().filter(|watched| watched.idle_ticks.is_none()) {
-            if watched.file.metadata().is_ok_and(|metadata| metadata.len() != watched.feed.size()) {
-                watched.idle_ticks = Some(0);
-            }
+        let changed = |watched: &Watched| {
+            watched.file.metadata().is_ok_and(|metadata| metadata.len() != watched.feed.size())
+        };
+        let keys: Vec<FeedKey> =
+            self.watched.iter().filter(|(_, watched)| changed(watched)).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.wake(key);
         }
     }
 
     /// Looks at the files that grow.
     fn tick(&mut self) {
-        let (mut news, mut truncated) = (false, Vec::new());
-        for (key, watched) in &mut self.watched {
-            let Some(idle) = watched.idle_ticks else { continue };
-            let Ok(size) = watched.file.metadata().map(|metadata| metadata.len()) else { continue };
+        let (mut grown, mut truncated, mut quiet) = (Vec::new(), Vec::new(), Vec::new());
+        for key in &self.active {
+            let Some(watched) = self.watched.get_mut(key) else { continue };
+            // In this order: the rotator may note a newer size in between.
             let before = watched.feed.size();
+            let Ok(size) = watched.file.metadata().map(|metadata| metadata.len()) else { continue };
             if size < before {
                 truncated.push((watched.volume.clone(), watched.feed.clone()));
             } else if watched.volume.grew(&watched.feed, size) {
-                news = true;
-                watched.idle_ticks = Some(0);
+                grown.push(key.clone());
+                watched.idle_ticks = 0;
                 if reaches_limit(&watched.feed.log, before, size) {
                     self.hub.rotator.wake();
                 }
-            } else if idle < QUIET_TICKS {
-                watched.idle_ticks = Some(idle + 1);
+            } else if watched.idle_ticks < QUIET_TICKS {
+                watched.idle_ticks += 1;
             } else {
                 match arm(self.inotify.as_mut(), &watched.file, key, size) {
-                    Armed::Yes => watched.idle_ticks = None,
-                    Armed::GrewMeanwhile => watched.idle_ticks = Some(0),
+                    Armed::GrewMeanwhile => watched.idle_ticks = 0,
+                    Armed::Yes => quiet.push(key.clone()),
                     Armed::Cannot => {
                         self.blind = true;
-                        watched.idle_ticks = None;
+                        quiet.push(key.clone());
                     }
                 }
             }
         }
+        for key in quiet {
+            self.active.remove(&key);
+        }
         for (volume, feed) in truncated {
             report_truncated(&volume, &feed, &self.metrics);
-            news = true;
-        }
-        if news {
             self.hub.wake_forwarders();
+        }
+        if !grown.is_empty() {
+            self.hub.grew(&grown);
         }
     }
 }
@@ -340,12 +287,7 @@ enum Armed {
     Cannot,
 }
 
-fn arm(
-    inotify: Option<&mut Inotify<(usize, GenerationKey)>>,
-    file: &File,
-    key: &(usize, GenerationKey),
-    size: u64,
-) -> Armed {
+fn arm(inotify: Option<&mut Inotify<FeedKey>>, file: &File, key: &FeedKey, size: u64) -> Armed {
     match inotify.map(|inotify| inotify.arm(file, key.clone())) {
         Some(Ok(())) => {
             let same = file.metadata().is_ok_and(|metadata| metadata.len() == size);

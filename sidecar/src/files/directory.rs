@@ -13,7 +13,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::file::{FileError, FileId, Unfit, errno_of, unfit};
+use crate::files::{FileError, FileId, Unfit, errno_of, unfit};
 
 /// How often an `openat2` is repeated that a rename elsewhere in the tree disturbed (`EAGAIN`, openat2(2)).
 const RACED_OPENS: usize = 16;
@@ -223,7 +223,7 @@ impl Directory {
         io(action, &self.path.join(name), errno)
     }
 
-    pub(super) fn metadata(&self, name: &OsStr, file: &File) -> Result<Metadata, FileError> {
+    pub(crate) fn metadata(&self, name: &OsStr, file: &File) -> Result<Metadata, FileError> {
         file.metadata().map_err(|error| self.io("look at", name, errno_of(&error)))
     }
 

@@ -3,6 +3,8 @@
 //! In: what stat(2) says, and the system's error numbers. Out: plain values. Always: only a regular file with exactly
 //! one name may be a log.
 
+pub mod directory; // E  files by name inside one opened directory
+
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -119,6 +121,6 @@ pub fn unfit(metadata: &Metadata) -> Option<Unfit> {
 }
 
 /// The system's number for an error of the standard library.
-pub(super) fn errno_of(error: &std::io::Error) -> Errno {
+pub(crate) fn errno_of(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }

@@ -1,0 +1,70 @@
+//! Rotations that somebody asked for, by `rotate` on the command line.
+
+use super::Rotator;
+use crate::control::{RotateOutcome, RotateRequest, StreamOutcome};
+use crate::hub::Asked;
+use crate::rotate::due::Trigger;
+
+/// Somebody who asked for rotations and waits for what becomes of them.
+pub(super) struct Asker {
+    asked: Asked,
+    outcome: RotateOutcome,
+    /// Campaigns that are not over.
+    pub open: Vec<u64>,
+}
+
+impl Rotator {
+    /// Begins what somebody asked for.
+    pub(super) fn serve(&mut self, asked: Asked) {
+        let mut asker = Asker { asked, outcome: RotateOutcome::default(), open: Vec::new() };
+        let RotateRequest { log, force, dry_run } = asker.asked.request.clone();
+        let mut ready = Vec::new();
+        for (candidate, stream) in self.candidates() {
+            let name = &candidate.log.log.name;
+            if log
+                .as_ref()
+                .is_some_and(|wanted| *wanted != name.to_string() && *wanted != candidate.log.full_name())
+            {
+                continue;
+            }
+            let path = candidate.volume.absolute(&candidate.feed.key.stream).display().to_string();
+            let trigger = self.due(&candidate, &stream).trigger.or(force.then_some(Trigger::Request));
+            let outcome = match trigger {
+                None => format!("not due ({} bytes)", candidate.feed.size()),
+                Some(_) if dry_run => format!("would be rotated ({} bytes)", candidate.feed.size()),
+                Some(_) => {
+                    ready.push(candidate);
+                    "rotated".to_owned()
+                }
+            };
+            asker.outcome.streams.push(StreamOutcome { path, outcome, failed: false });
+        }
+        asker.open = self.rotate_together(ready);
+        self.askers.push(asker);
+    }
+
+    /// Answers those whose rotations have come to an end, or were given up.
+    pub(super) fn answer_askers(&mut self) {
+        let waiting = &self.waiting;
+        let problems = self.hub.rotation_problems();
+        self.askers.retain_mut(|asker| {
+            let pending =
+                |id: &u64| waiting.iter().any(|waiting| waiting.campaign == *id && !waiting.gave_up);
+            if asker.open.iter().any(pending) {
+                return true;
+            }
+            for stream in asker.outcome.streams.iter_mut().filter(|stream| stream.outcome == "rotated") {
+                let prefix = format!("{}: ", stream.path);
+                match problems.iter().find_map(|problem| problem.strip_prefix(&prefix)) {
+                    Some(problem) => {
+                        stream.outcome = problem.to_owned();
+                        stream.failed = true;
+                    }
+                    None => stream.outcome = "rotated, and seen to be reopened".to_owned(),
+                }
+            }
+            asker.asked.answer(std::mem::take(&mut asker.outcome));
+            false
+        });
+    }
+}

@@ -1,0 +1,84 @@
+//! Enters what the watcher finds: volumes that are opened, files that are refused, files that were deleted.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::watcher::Watcher;
+use crate::settings::LogSettings;
+use crate::stream::volume::{Volume, VolumeError};
+
+impl Watcher {
+    /// A live file without a name was deleted by somebody else.
+    pub(super) fn find_deleted(&self) {
+        for watched in self.watched.values() {
+            let deleted = watched.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+            let key = &watched.feed.key;
+            let live = watched.volume.stream(&key.stream).and_then(|s| s.live().map(|live| live.number));
+            if deleted && live == Some(key.number) && watched.volume.unlinked(&key.stream) {
+                tracing::warn!(
+                    stream = &*key.stream,
+                    "deleted by somebody else; read on as long as it is held open"
+                );
+            }
+        }
+    }
+
+    pub(super) fn refuse(&mut self, path: &Path, log: &LogSettings, reason: &str) {
+        if self.refused.insert(path.to_owned(), reason.to_owned()).is_none_or(|known| known != reason) {
+            tracing::warn!(path = %path.display(), log = log.full_name(), "refused: {reason}");
+            self.metrics.refused(log);
+        }
+    }
+
+    /// The volume of a base directory, opened when its first file is there.
+    pub(super) fn volume_of(&mut self, base: &Path) -> Option<usize> {
+        if let Some(index) = self.bases.get(base) {
+            return Some(*index);
+        }
+        let volume = match Volume::open(base) {
+            Ok(volume) => Arc::new(volume),
+            Err(error) => {
+                self.hub.set_problem(base, error.to_string());
+                if self.complained.insert(base.to_owned()) {
+                    match error {
+                        VolumeError::Shared(_) => tracing::warn!("{error}"),
+                        other => tracing::error!(error = %other, "cannot use this directory; trying again"),
+                    }
+                }
+                return None;
+            }
+        };
+        self.hub.clear_problem(base);
+        if !self.first_look {
+            volume.end_first_look();
+        }
+        self.recover(&volume);
+        self.hub.add_volume(volume);
+        let index = self.hub.volumes().len() - 1;
+        self.bases.insert(base.to_owned(), index);
+        Some(index)
+    }
+
+    fn recover(&self, volume: &Volume) {
+        let found = volume.recover(|path| self.settings.logs.iter().find(|log| log.wants(path)).cloned());
+        for stream in found.resumed {
+            tracing::info!(stream, "a rotation that was cut short was completed or undone");
+        }
+        for stream in found.truncated {
+            tracing::warn!(stream, "a file was truncated or replaced while the sidecar was away");
+        }
+        for (stream, destination, bytes) in found.lost {
+            let log = self.settings.logs.iter().find(|log| log.wants(&volume.absolute(&stream)));
+            if let Some(log) = log {
+                self.metrics.lost(log, &destination, bytes);
+            }
+            tracing::error!(
+                stream,
+                destination,
+                bytes,
+                "lines went away unconfirmed while the sidecar was away"
+            );
+        }
+    }
+}
