@@ -1,5 +1,6 @@
 //! Metrics, health and status over HTTP; the wish to rotate over a unix socket only.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -71,10 +72,12 @@ async fn accept(view: Arc<View>, listener: TcpListener) {
 
 /// One socket per volume, in its state directory: who may open it may rotate.
 async fn serve_control(view: Arc<View>) {
-    let mut served = 0;
+    let mut served = BTreeSet::new();
     loop {
-        let volumes = view.hub.volumes();
-        for volume in volumes.iter().skip(served).filter(|volume| volume.is_persistent()) {
+        for volume in view.hub.volumes().iter().filter(|volume| volume.is_persistent()) {
+            if !served.insert(volume.base.clone()) {
+                continue;
+            }
             match listen_beside(&volume.base) {
                 Ok(listener) => drop(tokio::spawn(accept_control(view.clone(), listener))),
                 Err(error) => {
@@ -82,8 +85,7 @@ async fn serve_control(view: Arc<View>) {
                 }
             }
         }
-        served = volumes.len();
-        view.hub.volume_added.notified().await;
+        view.hub.volume_news.notified().await;
     }
 }
 

@@ -22,10 +22,10 @@ pub struct Hub {
     /// What keeps rotations from coming to their end, by stream.
     rotation_problems: Mutex<BTreeMap<PathBuf, String>>,
     asked: Mutex<Vec<Asked>>,
-    /// Told when a volume was added.
-    pub volume_added: Notify,
     /// Wakes the rotator.
     pub rotator: Waker,
+    /// Told when there is a new volume, or one that can keep state at last.
+    pub volume_news: Notify,
 }
 
 impl Hub {
@@ -37,7 +37,7 @@ impl Hub {
     /// Adds a volume.
     pub fn add_volume(&self, volume: Arc<Volume>) {
         self.volumes.write().unwrap_or_else(PoisonError::into_inner).push(volume);
-        self.volume_added.notify_one();
+        self.volume_news.notify_one();
     }
 
     /// A directory cannot be used.

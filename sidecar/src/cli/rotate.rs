@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::{bases, settings};
-use crate::control::{RotateOutcome, RotateRequest, ask};
+use crate::control::{RotateOutcome, RotateRequest, StreamOutcome, ask};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::rotate::compressor::Compressor;
@@ -60,10 +60,10 @@ fn rotate_here(settings: Arc<Settings>, request: &RotateRequest) -> anyhow::Resu
     let answer = hub.ask(request.clone());
     if request.dry_run {
         rotator.only_answer();
-        return Ok(answer.recv()?);
+        return Ok(with_problems(answer.recv()?, &hub));
     }
     loop {
-        let pause = rotator.pass();
+        let pause = rotator.pass_asked();
         if !rotator.is_busy() {
             break;
         }
@@ -72,10 +72,29 @@ fn rotate_here(settings: Arc<Settings>, request: &RotateRequest) -> anyhow::Resu
     }
     compressor.run_dry();
     // Once more, now that archives are compressed and have their final sizes.
-    rotator.pass();
+    rotator.pass_asked();
     compressor.run_dry();
     hub.volumes().iter().for_each(|volume| volume.checkpoint());
-    Ok(answer.recv()?)
+    Ok(with_problems(answer.recv()?, &hub))
+}
+
+/// Directories in which nothing can be rotated must not look like directories with nothing to rotate.
+fn with_problems(mut outcome: RotateOutcome, hub: &Hub) -> RotateOutcome {
+    let mut failed = |path: &Path, problem: String| {
+        outcome.streams.push(StreamOutcome {
+            path: path.display().to_string(),
+            outcome: problem,
+            failed: true,
+        });
+    };
+    for (base, problem) in hub.problems() {
+        let problem = problem.strip_prefix(&format!("{}: ", base.display())).unwrap_or(&problem);
+        failed(&base, problem.to_owned());
+    }
+    for volume in hub.volumes().iter().filter(|volume| !volume.is_persistent()) {
+        failed(&volume.base, "no place for state, so nothing is rotated".to_owned());
+    }
+    outcome
 }
 
 fn tell(outcome: &RotateOutcome) -> ExitCode {

@@ -48,7 +48,9 @@ pub fn next(waiting: &Waiting) -> Step {
     if waiting.elapsed >= waiting.timeout {
         return Step::GiveUp;
     }
-    if waiting.signals && signal_due(waiting.sent, waiting.elapsed, waiting.timeout) {
+    // None was sent yet if the sidecar was killed between the exchange and the signal.
+    let due = waiting.sent == 0 || signal_due(waiting.sent, waiting.elapsed, waiting.timeout);
+    if waiting.signals && due {
         return Step::Signal;
     }
     Step::Wait(pause(waiting.elapsed).min(waiting.timeout - waiting.elapsed))
@@ -89,6 +91,11 @@ mod tests {
         assert_eq!(next(&waiting(HELD, 2, 3, false)), Step::Signal);
         assert_eq!(next(&waiting(HELD, 5, 30, false)), Step::GiveUp);
         assert_eq!(next(&waiting(HELD, 5, 60, true)), Step::Wait(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn an_app_that_was_never_told_is_told_at_once() {
+        assert_eq!(next(&waiting(HELD, 0, 0, false)), Step::Signal);
     }
 
     #[test]

@@ -103,15 +103,30 @@ impl Rotator {
         }
     }
 
-    /// Looks at everything once. Returns when to look again.
+    /// Looks at everything once, and rotates what is due. Returns when to look again.
     pub fn pass(&mut self) -> Duration {
-        let mut pause = LOOK;
         self.find_old();
+        self.serve_asked();
+        let pause = self.rotate_due();
+        pause.min(self.settle())
+    }
+
+    /// The same, but rotates only what somebody asked for.
+    pub fn pass_asked(&mut self) -> Duration {
+        self.find_old();
+        self.serve_asked();
+        self.settle()
+    }
+
+    fn serve_asked(&mut self) {
         for asked in self.hub.take_asked() {
             self.serve(asked);
         }
-        pause = pause.min(self.rotate_due());
-        pause = pause.min(self.prove());
+    }
+
+    /// Goes on with what was begun.
+    fn settle(&mut self) -> Duration {
+        let mut pause = self.prove();
         pause = pause.min(self.watch_targets());
         self.answer_askers();
         self.tend_archives();
@@ -120,9 +135,7 @@ impl Rotator {
 
     /// Answers what was asked without changing anything: for a dry run.
     pub fn only_answer(&mut self) {
-        for asked in self.hub.take_asked() {
-            self.serve(asked);
-        }
+        self.serve_asked();
         self.answer_askers();
     }
 

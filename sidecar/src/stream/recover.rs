@@ -54,6 +54,7 @@ impl Volume {
         for name in names {
             let Some(log) = owner(&self.absolute(&name)) else { continue };
             self.resume_rotation(&mut inner, &name, &mut found);
+            self.resume_put_back(&mut inner, &name, &mut found);
             self.find_generations(&mut inner, &name, &log, &mut found);
         }
         inner.write();
@@ -73,11 +74,7 @@ impl Volume {
             Outcome::NotBegun | Outcome::Foreign => return,
             Outcome::Prepared => {
                 // Ours: we announced this name before creating it, and it is empty.
-                if let Err(error) =
-                    rustix::fs::unlinkat(&self.directory, archive.as_str(), rustix::fs::AtFlags::empty())
-                {
-                    tracing::warn!(path = archive, %error, "could not remove the file of a rotation that was cut short");
-                }
+                self.remove_left_over(&archive);
             }
             Outcome::Exchanged => {
                 if let Some(live) =
@@ -93,6 +90,48 @@ impl Volume {
             }
         }
         found.resumed.push(name.to_owned());
+    }
+
+    /// Names that were put back because nobody had reopened, with a crash before the ledger followed: the old file
+    /// stands at the stream's path again, and the new one, if it was not removed yet, at the archive's.
+    fn resume_put_back(&self, inner: &mut Inner, name: &str, found: &mut Recovered) {
+        let Some(stream) = inner.ledger.streams.get_mut(name) else { return };
+        let [.., old, new] = stream.generations.as_mut_slice() else { return };
+        let at = |path: &str| self.open_log(path).ok();
+        let is_back = old.stage == Stage::Old
+            && new.stage == Stage::Live
+            && at(name).is_some_and(|opened| opened.id.is_same_file(&old.id));
+        if !is_back {
+            return;
+        }
+        let archive = std::mem::replace(&mut old.path, name.to_owned());
+        old.retired_at = None;
+        old.retired_boot = None;
+        old.ours = false;
+        old.stage = Stage::Live;
+        found.resumed.push(name.to_owned());
+        let left = at(&archive).filter(|opened| opened.id.is_same_file(&new.id));
+        match left {
+            // Somebody opened it while it carried the path: it is read on.
+            Some(opened) if opened.size > 0 || is_held(&opened.file) => {
+                new.path = archive;
+                new.stage = Stage::Old;
+                new.ours = true;
+                new.retired_at = Some(now_micros());
+                new.retired_boot = super::turn::boot_time();
+            }
+            Some(_) => {
+                stream.generations.pop();
+                self.remove_left_over(&archive);
+            }
+            None => drop(stream.generations.pop()),
+        }
+    }
+
+    fn remove_left_over(&self, archive: &str) {
+        if let Err(error) = rustix::fs::unlinkat(&self.directory, archive, rustix::fs::AtFlags::empty()) {
+            tracing::warn!(path = archive, %error, "could not remove the file of a rotation that was cut short");
+        }
     }
 
     fn find_generations(&self, inner: &mut Inner, name: &str, log: &Arc<LogSettings>, found: &mut Recovered) {
@@ -217,6 +256,11 @@ impl Volume {
         names.dedup();
         names
     }
+}
+
+/// Whether somebody has a file open for writing. Where leases do not work, names are never put back.
+fn is_held(file: &std::fs::File) -> bool {
+    crate::sys::ask_read_lease(file) == crate::sys::LeaseReply::Refused
 }
 
 fn fingerprint_of(source: &Source, position: u64) -> Fingerprint {

@@ -111,16 +111,17 @@ impl Volume {
     }
 
     /// Tries again to find a place for the state: a full disk may have been relieved. What is known in memory is
-    /// newer than what may stand there, and replaces it.
-    pub fn retry_state(&self) {
+    /// newer than what may stand there, and replaces it. Returns whether a place was found now.
+    pub fn retry_state(&self) -> bool {
         if self.is_persistent() {
-            return;
+            return false;
         }
-        let Ok((stores, ..)) = open_state(&self.base.join(STATE_DIRECTORY)) else { return };
+        let Ok((stores, ..)) = open_state(&self.base.join(STATE_DIRECTORY)) else { return false };
         let mut inner = self.inner();
         inner.stores = Some(stores);
         inner.write();
         tracing::info!(path = %self.base.display(), "state can be kept again");
+        true
     }
 
     /// Where a path of the ledger is.

@@ -6,9 +6,20 @@ use std::sync::Arc;
 
 use super::watcher::Watcher;
 use crate::settings::LogSettings;
-use crate::stream::volume::{Volume, VolumeError};
+use crate::stream::volume::{STATE_DIRECTORY, Volume, VolumeError};
 
 impl Watcher {
+    /// Where there is state of an earlier run there may be archives to forward, also if no log file is there.
+    pub(super) fn open_known(&mut self) {
+        let settings = self.settings.clone();
+        for pattern in settings.logs.iter().flat_map(|log| &log.log.files.include) {
+            let base = pattern.base();
+            if !self.bases.contains_key(base) && base.join(STATE_DIRECTORY).join("state").is_file() {
+                self.volume_of(base);
+            }
+        }
+    }
+
     /// A live file without a name was deleted by somebody else.
     pub(super) fn find_deleted(&self) {
         for watched in self.watched.values() {

@@ -164,6 +164,7 @@ impl Watcher {
             }
         }
         self.metrics.unreadable_names(found.unreadable_names);
+        self.open_known();
         for (path, (base, log)) in &found.files {
             let Some(index) = self.volume_of(base) else { continue };
             let volume = self.hub.volumes()[index].clone();
@@ -181,7 +182,9 @@ impl Watcher {
         self.first_look = false;
         for volume in self.hub.volumes() {
             volume.end_first_look();
-            volume.retry_state();
+            if volume.retry_state() {
+                self.hub.volume_news.notify_one();
+            }
             volume.tidy();
             volume.forget_marks();
         }
