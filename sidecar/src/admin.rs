@@ -15,6 +15,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 
 use crate::control::{self, RotateRequest};
 use crate::status::View;
@@ -26,28 +27,36 @@ const RETRY: Duration = Duration::from_secs(10);
 
 type Answer = Response<Full<Bytes>>;
 
+/// What is shown: another view once the configuration can be used.
+pub type Views = watch::Receiver<Arc<View>>;
+
+/// The view of the moment.
+fn current(views: &Views) -> Arc<View> {
+    views.borrow().clone()
+}
+
 /// Serves until dropped.
-pub async fn serve(view: Arc<View>, listen: Option<SocketAddr>) {
-    let control = serve_control(view.clone());
+pub async fn serve(views: Views, listen: Option<SocketAddr>) {
+    let control = serve_control(views.clone());
     match listen {
         Some(address) => {
-            tokio::join!(serve_tcp(view, address), control);
+            tokio::join!(serve_tcp(views, address), control);
         }
         None => control.await,
     }
 }
 
 /// A port that is taken is told and tried again: no reason for the sidecar not to do its job.
-async fn serve_tcp(view: Arc<View>, address: SocketAddr) {
+async fn serve_tcp(views: Views, address: SocketAddr) {
     let mut told = false;
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
                 tracing::info!(%address, "serving metrics, health and status");
-                return accept(view, listener).await;
+                return accept(views, listener).await;
             }
             Err(error) => {
-                view.metrics.listen_failed();
+                current(&views).metrics.listen_failed();
                 if !told {
                     tracing::error!(%address, %error, "cannot listen; metrics and status are not served here, trying again");
                     told = true;
@@ -58,11 +67,11 @@ async fn serve_tcp(view: Arc<View>, address: SocketAddr) {
     }
 }
 
-async fn accept(view: Arc<View>, listener: TcpListener) {
+async fn accept(views: Views, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                drop(tokio::spawn(converse(view.clone(), TokioIo::new(stream), Door::Network)))
+                drop(tokio::spawn(converse(views.clone(), TokioIo::new(stream), Door::Network)))
             }
             // Out of file descriptors, most likely.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -71,21 +80,23 @@ async fn accept(view: Arc<View>, listener: TcpListener) {
 }
 
 /// One socket per volume, in its state directory: who may open it may rotate.
-async fn serve_control(view: Arc<View>) {
+async fn serve_control(views: Views) {
+    // The hub is the same in every view.
+    let hub = current(&views).hub.clone();
     let mut served = BTreeSet::new();
     loop {
-        for volume in view.hub.volumes().iter().filter(|volume| volume.is_persistent()) {
+        for volume in hub.volumes().iter().filter(|volume| volume.is_persistent()) {
             if !served.insert(volume.base.clone()) {
                 continue;
             }
             match listen_beside(&volume.base) {
-                Ok(listener) => drop(tokio::spawn(accept_control(view.clone(), listener))),
+                Ok(listener) => drop(tokio::spawn(accept_control(views.clone(), listener))),
                 Err(error) => {
                     tracing::warn!(path = %volume.base.display(), %error, "no control socket here; `rotate` and `status` will not find this sidecar");
                 }
             }
         }
-        view.hub.volume_news.notified().await;
+        hub.volume_news.notified().await;
     }
 }
 
@@ -100,9 +111,9 @@ fn listen_beside(base: &Path) -> std::io::Result<UnixListener> {
     UnixListener::bind(path.as_path())
 }
 
-async fn accept_control(view: Arc<View>, listener: UnixListener) {
+async fn accept_control(views: Views, listener: UnixListener) {
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(converse(view.clone(), TokioIo::new(stream), Door::Control));
+        tokio::spawn(converse(views.clone(), TokioIo::new(stream), Door::Control));
     }
 }
 
@@ -113,9 +124,9 @@ enum Door {
     Control,
 }
 
-async fn converse<S: AsyncRead + AsyncWrite + Unpin>(view: Arc<View>, stream: TokioIo<S>, door: Door) {
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(views: Views, stream: TokioIo<S>, door: Door) {
     let service = service_fn(move |request| {
-        let view = view.clone();
+        let view = current(&views);
         async move { Ok::<_, Infallible>(answer(&view, request, door).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();

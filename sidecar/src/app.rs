@@ -73,20 +73,21 @@ pub fn run(options: &Options) -> Result<(), AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let Some(settings) = settings_or_stop(&options.config, &metrics, &mut signals).await else {
+        let hub = Arc::new(Hub::default());
+        let started = Instant::now();
+        let view = |settings: &Arc<Settings>, statuses: &[Arc<SharedStatus>]| {
+            let (settings, statuses) = (settings.clone(), statuses.to_vec());
+            Arc::new(View { settings, hub: hub.clone(), metrics: metrics.clone(), statuses, started })
+        };
+        // Served from the start: that the configuration cannot be used has to be seen somewhere.
+        let (show, views) = watch::channel(view(&Arc::default(), &[]));
+        let admin = tokio::spawn(admin::serve(views, options.listen));
+        let Some(settings) = settings_or_stop(&options.config, &hub, &metrics, &mut signals).await else {
             return Ok(());
         };
-        let hub = Arc::new(Hub::default());
         let statuses: Vec<Arc<SharedStatus>> = settings.destinations.iter().map(|_| Arc::default()).collect();
-        let view = Arc::new(View {
-            settings: settings.clone(),
-            hub: hub.clone(),
-            metrics: metrics.clone(),
-            statuses: statuses.clone(),
-            started: Instant::now(),
-        });
         let running = build(options, &settings, &hub, &metrics, &statuses)?;
-        let admin = tokio::spawn(admin::serve(view, options.listen));
+        show.send_replace(view(&settings, &statuses));
         tracing::info!(
             logs = settings.logs.len(),
             destinations = settings.destinations.len(),
@@ -117,17 +118,24 @@ fn prepare_process() {
 }
 
 /// Loads the configuration, however long it takes to become usable: the process never exits for it.
-async fn settings_or_stop(config: &Path, metrics: &Metrics, signals: &mut Signals) -> Option<Arc<Settings>> {
+async fn settings_or_stop(
+    config: &Path,
+    hub: &Hub,
+    metrics: &Metrics,
+    signals: &mut Signals,
+) -> Option<Arc<Settings>> {
     let mut told = String::new();
     loop {
         match load(config) {
             Ok(configs) => {
+                hub.clear_problem(config);
                 metrics.families.config_valid.set(1);
                 metrics.families.config_loaded.set(jiff::Timestamp::now().as_millisecond() as f64 / 1000.0);
                 return Some(Arc::new(Settings::from_configs(configs)));
             }
             Err(error) => {
                 metrics.families.config_valid.set(0);
+                hub.set_problem(config, format!("the configuration cannot be used: {error}"));
                 tell_once(&mut told, &error);
             }
         }

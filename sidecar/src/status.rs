@@ -133,7 +133,7 @@ impl View {
                 problems.push(format!("destination {}: {error}", destination.key));
             }
         }
-        if status.streams.is_empty() {
+        if status.streams.is_empty() && !self.settings.logs.is_empty() {
             problems.push("no file matches yet".to_owned());
         }
         problems

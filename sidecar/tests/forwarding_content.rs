@@ -1,4 +1,5 @@
 //! What a line may hold, where lines come from, and what messages look like.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod fsupport;
 

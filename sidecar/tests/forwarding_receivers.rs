@@ -1,4 +1,5 @@
 //! Receivers that stop, stall, lie and vanish: every line arrives, and what comes twice is bounded.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod fsupport;
 

@@ -1,4 +1,5 @@
 //! The sidecar killed, stopped and started again: nothing is missing, and what comes twice is the same twice.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod fsupport;
 
@@ -15,9 +16,12 @@ use fsupport::{
     Load, Pen, Scene, Sidecar, assert_complete, assert_exact, eventually, forwarded, rfc5424, rotated,
 };
 
+/// Stream, generation and position.
+type Place = (String, u64, u64);
+
 /// Messages by the position they carry; all that carry the same one must be the same.
-fn by_position(collector: &Collector) -> BTreeMap<(String, u64, u64), Vec<Vec<u8>>> {
-    let mut found: BTreeMap<_, Vec<Vec<u8>>> = BTreeMap::new();
+fn by_position(collector: &Collector) -> BTreeMap<Place, Vec<Vec<u8>>> {
+    let mut found: BTreeMap<Place, Vec<Vec<u8>>> = BTreeMap::new();
     for message in collector.messages() {
         let parsed = rfc5424::parse(&message.bytes);
         let param = |name| parsed.param("position@32473", name).unwrap().to_owned();
@@ -83,7 +87,7 @@ fn a_position_is_the_byte_at_which_its_line_begins() {
     let destination = scene.destination("central", collector.port()).syslog("positionElement", true);
     let _sidecar = scene.sidecar(vec![forwarded("app", &log, "central")], vec![destination]);
     eventually("four lines", || collector.message_count() == 4);
-    let places: Vec<(String, u64, u64)> = by_position(&collector).into_keys().collect();
+    let places: Vec<Place> = by_position(&collector).into_keys().collect();
     let expected = [0, 4, 5, 11].map(|at| ("app.log".to_owned(), 1, at));
     assert_eq!(places, expected);
 }

@@ -1,4 +1,5 @@
 //! A real rsyslog as the receiver: both TLS drivers, certificates both ways, stopped and killed under load.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod fsupport;
 

@@ -1,5 +1,8 @@
 //! A strict reader of RFC 5424 section 6, written from its grammar and apart from the sidecar's writer.
 
+/// SD-ID and its parameters.
+pub type Element = (String, Vec<(String, String)>);
+
 /// A message, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -10,7 +13,7 @@ pub struct Message {
     pub proc_id: String,
     pub msg_id: String,
     /// Elements with their parameters, escapes resolved.
-    pub structured_data: Vec<(String, Vec<(String, String)>)>,
+    pub structured_data: Vec<Element>,
     pub body: Vec<u8>,
 }
 
@@ -78,12 +81,12 @@ impl Reader<'_> {
         Ok(token)
     }
 
-    fn structured_data(&mut self) -> Read<Vec<(String, Vec<(String, String)>)>> {
+    fn structured_data(&mut self) -> Read<Vec<Element>> {
         if self.rest.first() == Some(&b'-') {
             self.expect(b"-")?;
             return Ok(Vec::new());
         }
-        let mut elements: Vec<(String, Vec<(String, String)>)> = Vec::new();
+        let mut elements: Vec<Element> = Vec::new();
         loop {
             let element = self.element()?;
             check(elements.iter().all(|(id, _)| *id != element.0), "an SD-ID comes twice")?;
@@ -94,7 +97,7 @@ impl Reader<'_> {
         }
     }
 
-    fn element(&mut self) -> Read<(String, Vec<(String, String)>)> {
+    fn element(&mut self) -> Read<Element> {
         self.expect(b"[")?;
         let id = self.name()?;
         let mut params = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -78,7 +78,7 @@ impl Load {
     }
 }
 
-fn write_until(stop: &AtomicBool, path: &PathBuf, writer: usize, per_second: u64) -> u64 {
+fn write_until(stop: &AtomicBool, path: &Path, writer: usize, per_second: u64) -> u64 {
     let start = Instant::now();
     let mut written = 0;
     while !stop.load(Relaxed) {
