@@ -242,8 +242,7 @@ impl Rotator {
         let mut candidates = Vec::new();
         for volume in self.hub.volumes().into_iter().filter(|volume| volume.is_persistent()) {
             for (name, log, stream) in volume.streams() {
-                let Some(live) =
-                    stream.live().filter(|_| log.log.rotate.is_some() && stream.intent.is_none())
+                let Some(live) = stream.live().filter(|_| log.log.rotate.is_some() && !stream.is_busy())
                 else {
                     continue;
                 };
@@ -437,10 +436,11 @@ impl Rotator {
         self.metrics.reopen_failed(&feed.log, reason);
         let put_back = held && self.try_put_back(waiting);
         let timeout = timeout_of(&feed.log);
-        let mut problem =
-            format!("nobody was seen to reopen within {} s after {sent} signals", timeout.as_secs());
-        if let Some(refused) = refused {
-            problem = format!("{problem} ({refused})");
+        let mut problem = format!("nobody was seen to reopen within {} s", timeout.as_secs());
+        match refused {
+            Some(refused) => problem.push_str(&format!(", and nobody was signalled: {refused}")),
+            None if sent > 0 => problem.push_str(&format!(" after {sent} signals")),
+            None => {}
         }
         if held {
             problem.push_str("; somebody still writes the old file");
@@ -513,7 +513,7 @@ impl Rotator {
                     self.jobs.add(Job { volume: volume.clone(), key, leases });
                 }
             }
-            forget_foreign(volume);
+            forget_foreign(volume, &self.settings);
         }
         for log in &self.settings.logs {
             self.keeper.keep(log, &volumes, &self.jobs, &self.metrics);

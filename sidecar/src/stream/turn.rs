@@ -82,6 +82,13 @@ impl Volume {
         Ok(feed)
     }
 
+    /// The names are going to be exchanged back, or that is over: until then nobody else judges what stands where.
+    pub fn set_putting_back(&self, stream: &str, putting_back: bool) {
+        if let Some(record) = self.inner().ledger.streams.get_mut(stream) {
+            record.putting_back = putting_back;
+        }
+    }
+
     /// The names were exchanged back: the old file is live again under its path, the new one (empty, and held by
     /// nobody) is gone. Nothing was ever read under its number, so that may be used again.
     pub fn restored(&self, stream: &str, number: u64) -> Result<(), TurnError> {
@@ -91,11 +98,7 @@ impl Volume {
         record.intent = None;
         let newest = record.generations.pop().ok_or_else(changed)?;
         let old = record.generation_mut(number).ok_or_else(changed)?;
-        old.stage = Stage::Live;
-        old.path = stream.to_owned();
-        old.ours = false;
-        old.retired_at = None;
-        old.retired_boot = None;
+        old.become_live(stream);
         let key = GenerationKey { stream: stream.into(), number: newest.number };
         if let Some(feed) = inner.feeds.remove(&key) {
             feed.seal();
@@ -183,7 +186,11 @@ impl Volume {
             feed.seal();
         }
         if let Some(stream) = inner.ledger.streams.get_mut(&*key.stream) {
-            stream.generations.retain(|generation| generation.number != key.number);
+            match stream.generations.last_mut() {
+                // The newest carries the numbering on.
+                Some(newest) if newest.number == key.number => newest.stage = Stage::Gone,
+                _ => stream.generations.retain(|generation| generation.number != key.number),
+            }
         }
         inner.write();
         drop(inner);
@@ -197,7 +204,7 @@ impl Volume {
             .ledger
             .streams
             .get(stream)
-            .is_some_and(|record| record.live().is_some() && record.intent.is_none());
+            .is_some_and(|record| record.live().is_some() && !record.is_busy());
         if has_live {
             inner.retire_live(self, stream);
             inner.write();

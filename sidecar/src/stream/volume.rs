@@ -372,6 +372,7 @@ fn without_marks(stream: &Stream) -> Stream {
     Stream {
         rotated_at: stream.rotated_at,
         intent: stream.intent.clone(),
+        putting_back: stream.putting_back,
         generations: stream.generations.iter().map(bare).collect(),
     }
 }
