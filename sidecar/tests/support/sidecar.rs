@@ -70,6 +70,17 @@ impl Sidecar {
         self.wait_listening();
     }
 
+    /// Starts it again after an orderly stop, and returns when it has read all there is to its end: what it takes for
+    /// new is received by then.
+    pub fn restart_and_settle(&mut self) {
+        self.stop();
+        self.restart();
+        self.wait_for("everything to be confirmed", |status| {
+            !status.streams.is_empty()
+                && status.streams.iter().all(|stream| stream.lag.values().all(|lag| lag.bytes == 0))
+        });
+    }
+
     /// Starts it again with another configuration.
     pub fn restart_with(&mut self, config: &Value) {
         fs::write(&self.config, serde_json::to_vec_pretty(config).unwrap()).unwrap();
