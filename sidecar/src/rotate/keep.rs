@@ -125,8 +125,10 @@ fn delete(log: &LogSettings, archive: &Kept, deletion: &Deletion, metrics: &Metr
     };
     match remove(archive) {
         Ok(true) => {
-            archive.volume.deleted(&archive.key);
-            metrics.deleted(log, reason, deletion.forced);
+            for (destination, bytes) in archive.volume.deleted(&archive.key) {
+                metrics.lost(log, &destination, bytes);
+            }
+            metrics.deleted(log, reason);
             if deletion.forced {
                 tracing::warn!(
                     path = archive.path,

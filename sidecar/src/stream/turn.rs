@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::feed::{Feed, GenerationKey, Source};
 use super::ledger::{BootTime, Intent, SealedBy, Stage};
 use super::open::Opened;
+use super::place::lost_bytes;
 use super::store::StoreError;
 use super::volume::{Volume, now_micros};
 use crate::rotate::breaker::{TargetKey, Trip};
@@ -178,9 +179,12 @@ impl Volume {
         self.bump();
     }
 
-    /// A generation was deleted.
-    pub fn deleted(&self, key: &GenerationKey) {
+    /// A generation was deleted. Returns how many bytes of it nobody had confirmed, by destination.
+    pub fn deleted(&self, key: &GenerationKey) -> Vec<(String, u64)> {
         let mut inner = self.inner();
+        let destinations =
+            inner.logs.get(&key.stream).map(|log| log.destinations.clone()).unwrap_or_default();
+        let lost = inner.generation(key).map(|known| lost_bytes(known, &destinations)).unwrap_or_default();
         if let Some(feed) = inner.feeds.remove(key) {
             feed.set_source(Source::Lost);
             feed.seal();
@@ -195,6 +199,7 @@ impl Volume {
         inner.write();
         drop(inner);
         self.bump();
+        lost
     }
 
     /// The live file was deleted by somebody else; it may still be written. Returns whether there was one.

@@ -163,6 +163,7 @@ impl Watcher {
         }
         self.metrics.unreadable_names(found.unreadable_names);
         self.open_known();
+        let mut refused = BTreeMap::new();
         for (path, (base, log)) in &found.files {
             let Some(index) = self.volume_of(base) else { continue };
             let volume = self.hub.volumes()[index].clone();
@@ -170,12 +171,16 @@ impl Watcher {
             match volume.place(relative, log) {
                 Placed::New(feed) => {
                     tracing::info!(path = %path.display(), log = log.full_name(), generation = feed.key.number, "new file");
-                    self.refused.remove(path);
                 }
-                Placed::Refused(error) => self.refuse(path, log, &error.to_string()),
+                Placed::Refused(error) => {
+                    self.refuse(path, log, &error.to_string());
+                    refused.insert(path.clone(), error.to_string());
+                }
                 Placed::Known | Placed::Busy | Placed::Renamed => {}
             }
         }
+        self.hub.set_refusals(refused.clone());
+        self.refused = refused;
         self.find_deleted();
         for volume in self.hub.volumes() {
             if volume.retry_state() {
@@ -212,8 +217,9 @@ impl Watcher {
         }
     }
 
-    fn refuse(&mut self, path: &Path, log: &LogSettings, reason: &str) {
-        if self.refused.insert(path.to_owned(), reason.to_owned()).is_none_or(|known| known != reason) {
+    /// Says and counts it once.
+    fn refuse(&self, path: &Path, log: &LogSettings, reason: &str) {
+        if self.refused.get(path).is_none_or(|known| known != reason) {
             tracing::warn!(path = %path.display(), log = log.full_name(), "refused: {reason}");
             self.metrics.refused(log);
         }
