@@ -43,6 +43,10 @@ impl Sidecar {
         self.child.id()
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     fn wait_listening(&self) {
         ports::wait_listening(self.port, LONG).unwrap();
     }
