@@ -43,6 +43,10 @@ impl Sidecar {
         self.child.id()
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     fn wait_listening(&self) {
         ports::wait_listening(self.port, LONG).unwrap();
     }
@@ -68,6 +72,17 @@ impl Sidecar {
     pub fn restart(&mut self) {
         self.relaunch();
         self.wait_listening();
+    }
+
+    /// Starts it again after an orderly stop, and returns when it has read all there is to its end: what it takes for
+    /// new is received by then.
+    pub fn restart_and_settle(&mut self) {
+        self.stop();
+        self.restart();
+        self.wait_for("everything to be confirmed", |status| {
+            !status.streams.is_empty()
+                && status.streams.iter().all(|stream| stream.lag.values().all(|lag| lag.bytes == 0))
+        });
     }
 
     /// Starts it again with another configuration.
