@@ -1,4 +1,5 @@
 //! Real apps under requests, rotated again and again: gunicorn with two logs, nginx with master and worker.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

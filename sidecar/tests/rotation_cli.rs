@@ -1,5 +1,6 @@
 //! The commands `rotate`, `status` and `check`, with and without a running sidecar; rotation by time; several logs of
 //! one target.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Disks that are full or read-only, state that is torn, a volume that another sidecar has: what can go on goes on,
 //! and nothing is lost when the trouble is over.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

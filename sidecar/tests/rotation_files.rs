@@ -1,5 +1,6 @@
 //! What is a log and what is not, and what becomes of archives: nothing foreign is followed or deleted, and nothing
 //! goes before it may.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

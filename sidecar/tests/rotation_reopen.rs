@@ -1,5 +1,6 @@
 //! Apps that do not do what they are told: late, deaf, half deaf, dead, or rotating by themselves. Nothing that may
 //! still be written is compressed or deleted, and what keeps a rotation from its end is said.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
