@@ -167,7 +167,7 @@ fn a_state_of_a_later_version_is_left_alone_and_said() {
     let (scene, receiver) = (Scene::new(), Receiver::start());
     let mut sidecar = rotated_once(&scene, &receiver);
     let mut opened = Store::open(&scene.logs().join(".capstan/state")).unwrap();
-    let mut ledger = Ledger::decode(&opened.document.unwrap()).unwrap();
+    let mut ledger = Ledger::decode(opened.document.as_ref().unwrap()).unwrap();
     ledger.version = 99;
     opened.store.write(&ledger.encode().unwrap()).unwrap();
     opened.store.sync().unwrap();
