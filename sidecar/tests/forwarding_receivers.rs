@@ -135,6 +135,30 @@ fn the_margin_is_sent_again_from_archives_too_however_much_is_rotated_meanwhile(
 }
 
 #[test]
+fn a_receiver_that_is_gone_right_after_it_confirmed_gets_the_margin_again() {
+    let scene = Scene::new();
+    let mut collector = scene.collector(Settings::default());
+    let log = scene.log("app.log");
+    let mut pen = Pen::open(&log, 0);
+    pen.write(1);
+    let destination = scene
+        .destination("central", collector.port())
+        .delivery("replayMargin", "1h")
+        .delivery("rollBytes", "4Ki");
+    let sidecar = scene.sidecar(vec![forwarded("app", &log, "central")], vec![destination]);
+    sidecar.wait_until_confirmed();
+    eventually("the next connection", || sidecar.destination("central")["connected"] == true);
+    // The connection that is open serves on; when it is closed for proof there is no other.
+    collector.refuse();
+    pen.write(1000);
+    sidecar.wait_until_confirmed();
+    assert_exact(&collector, &[("w00", 1001)]);
+    sidecar.wait_for_error("central", "Connection refused");
+    collector.accept_again().unwrap();
+    eventually("all lines once more", || (0..1001).all(|number| count_of(&collector, 0, number) >= 2));
+}
+
+#[test]
 fn an_idle_receiver_that_closes_gets_the_next_line_and_nothing_twice() {
     let scene = Scene::new();
     let idle = Duration::from_millis(1500);

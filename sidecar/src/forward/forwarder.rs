@@ -55,6 +55,8 @@ pub struct Forwarder {
     pub unanswered: u32,
     /// Before this moment no connection is opened ahead: the last attempt failed.
     pub ahead_after: Instant,
+    /// Whether no connection has been open since the last confirmation: the receiver's end would not have been seen.
+    pub unwatched: bool,
 }
 
 /// Why a session of connections ended.
@@ -129,10 +131,14 @@ impl Forwarder {
             }
             match self.dial().await? {
                 Ok(connection) => {
+                    self.unwatched = false;
                     self.connected(&connection);
                     return Some(connection);
                 }
-                Err(error) => self.connect_failed(&error),
+                Err(error) => {
+                    self.connect_failed(&error);
+                    self.replay_unwatched();
+                }
             }
         }
     }
@@ -198,7 +204,10 @@ impl Forwarder {
                             self.connected(&current);
                             continue;
                         }
-                        next => return self.take_up(next),
+                        next => {
+                            self.unwatched = confirmed;
+                            return self.take_up(next);
+                        }
                     }
                 }
                 (Roll::OpenAhead, Ahead::None) if self.is_stopping() => {

@@ -88,6 +88,7 @@ pub fn start(
                 name: settings.key.clone(),
                 unanswered: 0,
                 ahead_after: Instant::now(),
+                unwatched: false,
             };
             runtime.block_on(forwarder.run());
             // A name look-up that hangs must not hold up the stop.

@@ -61,6 +61,21 @@ impl Forwarder {
         self.replay(&broken.to_string(), opened);
     }
 
+    /// The receiver cannot be reached right after it confirmed, and nothing was open that would have shown its end: it
+    /// may have been killed with what it had read, so the margin is due as after any break.
+    pub(super) fn replay_unwatched(&mut self) {
+        if !std::mem::take(&mut self.unwatched) {
+            return;
+        }
+        let bytes = self.queue.rewind(Instant::now());
+        if bytes > 0 {
+            self.status.lock().replays += 1;
+            self.metrics.replayed(&self.name);
+            let message = "the receiver went away after it confirmed; sending the last lines again";
+            tracing::warn!(destination = self.name, replay_bytes = bytes, "{message}");
+        }
+    }
+
     fn replay(&mut self, reason: &str, opened: Instant) {
         let bytes = self.queue.rewind(Instant::now());
         self.dialer.ended(Instant::now(), opened.elapsed(), bytes > 0);
