@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::clocks;
 use super::compressor::Jobs;
+use super::naming::Form;
 use super::retention::{
     Archive, BootTime, Deletion, Moment, Reason, RetentionPolicy, WallClock, WhenUnconfirmed, plan_retention,
     wall_clock_between,
@@ -165,6 +166,12 @@ fn remove(archive: &Kept) -> Result<bool, FileError> {
     }
     let id = FileId::of(&directory.metadata(name, &file)?);
     let removed = directory.remove(name, id)?;
+    // Compressing it may have been begun, and have failed.
+    let mut part = name.to_owned();
+    part.push(Form::GzipPart.extension());
+    if let (true, Some(part_id)) = (removed, directory.id(&part)?) {
+        directory.remove(&part, part_id)?;
+    }
     directory.sync()?;
     Ok(removed)
 }
