@@ -112,8 +112,14 @@ fn listen_beside(base: &Path) -> std::io::Result<UnixListener> {
 }
 
 async fn accept_control(views: Views, listener: UnixListener) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(converse(views.clone(), TokioIo::new(stream), Door::Control));
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                drop(tokio::spawn(converse(views.clone(), TokioIo::new(stream), Door::Control)))
+            }
+            // Out of file descriptors, most likely.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
     }
 }
 

@@ -71,7 +71,7 @@ pub fn run(options: &Options) -> Result<(), AppError> {
     prepare_process();
     let metrics = Arc::new(Metrics::new()?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let hub = Arc::new(Hub::default());
         let started = Instant::now();
@@ -100,7 +100,10 @@ pub fn run(options: &Options) -> Result<(), AppError> {
         tokio::task::spawn_blocking(move || shut_down(running, deadline)).await.ok();
         admin.abort();
         Ok(())
-    })
+    });
+    // Somebody may still wait for a rotation that will not come.
+    runtime.shutdown_background();
+    result
 }
 
 /// What concerns the whole process: a lease broken by an app must not kill us, thousands of files may be open,
@@ -127,11 +130,15 @@ async fn settings_or_stop(
     let mut told = String::new();
     loop {
         match load(config) {
-            Ok(configs) => {
+            Ok(loaded) => {
                 hub.clear_problem(config);
-                metrics.families.config_valid.set(1);
+                for (path, error) in &loaded.failed {
+                    tracing::error!(%error, "this policy cannot be used; the others are");
+                    hub.set_problem(path, format!("this policy cannot be used: {error}"));
+                }
+                metrics.families.config_valid.set(i64::from(loaded.failed.is_empty()));
                 metrics.families.config_loaded.set(jiff::Timestamp::now().as_millisecond() as f64 / 1000.0);
-                return Some(Arc::new(Settings::from_configs(configs)));
+                return Some(Arc::new(Settings::from_configs(loaded.configs)));
             }
             Err(error) => {
                 metrics.families.config_valid.set(0);

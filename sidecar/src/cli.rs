@@ -168,5 +168,5 @@ pub fn bases(settings: &crate::settings::Settings) -> Vec<PathBuf> {
 
 /// Loads the configuration for a command that does not wait for it to become usable.
 pub fn settings(path: &Path) -> Result<crate::settings::Settings, crate::config_source::ConfigError> {
-    Ok(crate::settings::Settings::from_configs(crate::config_source::load(path)?))
+    Ok(crate::settings::Settings::from_configs(crate::config_source::load(path)?.configs))
 }

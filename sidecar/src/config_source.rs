@@ -29,31 +29,36 @@ pub enum ConfigError {
     Empty(PathBuf),
 }
 
-/// Loads everything `path` leads to. Of several policies, those that can be used are used, and the others are
-/// told; an error only if none can.
-pub fn load(path: &Path) -> Result<Vec<config::Config>, ConfigError> {
+/// What was loaded.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The policies that can be used, at least one.
+    pub configs: Vec<config::Config>,
+    /// Files of other policies, which cannot.
+    pub failed: Vec<(PathBuf, ConfigError)>,
+}
+
+/// Loads everything `path` leads to. An error only if no policy can be used.
+pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let at = |source| ConfigError::Io { path: path.to_owned(), source };
     if std::fs::metadata(path).map_err(at)?.is_file() {
-        return Ok(vec![load_file(path)?]);
+        return Ok(Loaded { configs: vec![load_file(path)?], failed: Vec::new() });
     }
     let mut names: Vec<PathBuf> =
         std::fs::read_dir(path).map_err(at)?.flatten().map(|entry| entry.path()).collect();
     names.sort();
-    let (mut configs, mut first_error) = (Vec::new(), None);
+    let mut loaded = Loaded::default();
     for file in names.iter().map(|name| name.join(config::names::FILE_NAME)).filter(|file| file.is_file()) {
         match load_file(&file) {
-            Ok(config) => configs.push(config),
-            Err(error) => {
-                tracing::error!(%error, "this policy cannot be used");
-                first_error.get_or_insert(error);
-            }
+            Ok(config) => loaded.configs.push(config),
+            Err(error) => loaded.failed.push((file, error)),
         }
     }
-    match first_error {
-        Some(error) if configs.is_empty() => Err(error),
-        _ if configs.is_empty() => Err(ConfigError::Empty(path.to_owned())),
-        _ => Ok(configs),
+    if loaded.configs.is_empty() {
+        let first = loaded.failed.into_iter().next();
+        return Err(first.map_or_else(|| ConfigError::Empty(path.to_owned()), |(_, error)| error));
     }
+    Ok(loaded)
 }
 
 fn load_file(path: &Path) -> Result<config::Config, ConfigError> {

@@ -87,6 +87,14 @@ impl FileError {
         }
     }
 
+    /// What is wrong, without saying again with which file.
+    pub fn reason(&self) -> String {
+        match self {
+            FileError::Unfit { unfit, .. } => format!("is {unfit}"),
+            FileError::Io { action, errno, .. } => format!("cannot {action}: {errno}"),
+        }
+    }
+
     /// Whether there is no such file.
     pub fn is_absent(&self) -> bool {
         self.errno() == Some(Errno::NOENT)

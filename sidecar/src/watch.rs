@@ -17,7 +17,7 @@ use crate::stream::volume::Volume;
 
 /// Enters a truncation into the ledger, and counts and tells what was lost by it.
 pub fn report_truncated(volume: &Volume, feed: &Arc<Feed>, metrics: &Metrics) {
-    let lost = volume.truncated(feed);
+    let Some(lost) = volume.truncated(feed) else { return };
     metrics.truncated(&feed.log);
     tracing::warn!(
         stream = &*feed.key.stream,

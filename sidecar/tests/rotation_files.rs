@@ -78,10 +78,10 @@ fn what_is_no_plain_file_with_one_name_is_refused_and_said() {
     let stream = sidecar.wait_for_stream("the plain file, alone", |_| true);
     assert!(stream.path.ends_with("plain.log"), "{stream:?}");
     for (name, reason) in [
-        ("twice.log", "has 2 hard links"),
-        ("link.log", "is reached through a symlink, or leads out of its directory"),
-        ("fifo.log", "is not a regular file"),
-        ("directory.log", "is not a regular file"),
+        ("twice.log", "is a file with more than one name"),
+        ("link.log", "is a symbolic link, which is never followed"),
+        ("fifo.log", "is a FIFO, socket or device, no file"),
+        ("directory.log", "is a directory, no file"),
     ] {
         let problem = sidecar.wait_for_problem(name);
         assert!(problem.contains("refused") && problem.contains(reason), "{problem}");
@@ -107,7 +107,7 @@ fn a_log_that_becomes_a_symlink_is_not_followed_and_what_it_points_to_not_touche
     append(&scene.path("secret"), &lines(0, 5_000));
     fs::remove_file(scene.log()).unwrap();
     symlink(scene.path("secret"), scene.log()).unwrap();
-    sidecar.wait_for_problem("is reached through a symlink");
+    sidecar.wait_for_problem("is a symbolic link, which is never followed");
     let said = sidecar.command(&["rotate", "--force"]);
     assert!(!said.out.contains("seen to be reopened"), "{said:?}");
     assert!(fs::symlink_metadata(scene.log()).unwrap().is_symlink());

@@ -8,11 +8,14 @@ use crate::config_source::load;
 /// Prints the effective settings of every policy, or what is wrong.
 pub fn run(path: &Path) -> ExitCode {
     match load(path) {
-        Ok(configs) => {
-            for config in configs {
-                println!("{}", capstan_config::render(&config).trim_end());
+        Ok(loaded) => {
+            for config in &loaded.configs {
+                println!("{}", capstan_config::render(config).trim_end());
             }
-            ExitCode::SUCCESS
+            for (_, error) in &loaded.failed {
+                eprintln!("{error}");
+            }
+            if loaded.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("{error}");

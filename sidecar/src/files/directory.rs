@@ -60,6 +60,23 @@ impl Directory {
         Ok(Directory { fd, path })
     }
 
+    /// Whether this directory still is the one at `path`.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let here = rustix::fs::fstat(&self.fd).map(|stat| (stat.st_dev, stat.st_ino));
+        let there = rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino));
+        here.is_ok() && here.ok() == there.ok()
+    }
+
+    /// The same directory, once more.
+    ///
+    /// # Errors
+    ///
+    /// There are no descriptors left.
+    pub fn again(&self) -> Result<Self, FileError> {
+        let fd = self.fd.try_clone().map_err(|error| io("open directory", &self.path, errno_of(&error)))?;
+        Ok(Directory { fd, path: self.path.clone() })
+    }
+
     /// Opens the directory called `name` in this one, after making it with `mode` if it is missing.
     ///
     /// # Errors

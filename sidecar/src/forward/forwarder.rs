@@ -288,6 +288,7 @@ impl Forwarder {
             Roll::Keep(None) => Instant::now() + Duration::from_secs(60),
             Roll::OpenAhead | Roll::Close => Instant::now() + Duration::from_secs(1),
         };
+        let look_again = self.queue.retry_at().map_or(look_again, |at| at.min(look_again));
         tokio::select! {
             broken = current.watch() => return Err(broken),
             () = self.inbox.notify.notified() => {}

@@ -4,6 +4,7 @@
 //! sealed generations come first and in order.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,17 @@ use super::track::{Buffers, Filled, Next, Track, Wire};
 use crate::hub::{FeedKey, Hub, Inbox};
 use crate::metrics::Metrics;
 use crate::read::source::ReadError;
+use crate::rotate::naming::Form;
 use crate::stream::deliver::Confirmed;
 use crate::stream::feed::{Feed, GenerationKey};
 use crate::stream::open::fingerprint_before;
 use crate::stream::volume::Volume;
 use crate::syslog::message::Header;
+
+/// How soon an archive whose name is changing is looked for again.
+const MOVED_PAUSE: Duration = Duration::from_millis(100);
+/// How soon a file that could not be read is tried again.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Makes the head of a stream's messages.
 pub type HeaderFor = Box<dyn Fn(&Feed) -> Header>;
@@ -37,6 +44,8 @@ pub struct Queue {
     ready: VecDeque<FeedKey>,
     /// Whether `ready` must be made anew.
     stale: bool,
+    /// When to try again what could not be read.
+    retry_at: Option<Instant>,
     inbox: Arc<Inbox>,
     proof_awaited: bool,
     last_sent: Option<Instant>,
@@ -67,6 +76,7 @@ impl Queue {
             buffers: Buffers::default(),
             ready: VecDeque::new(),
             stale: true,
+            retry_at: None,
             inbox,
             proof_awaited: false,
             last_sent: None,
@@ -77,6 +87,10 @@ impl Queue {
     /// Takes notice of generations that came and went, and of files that grew.
     pub fn refresh(&mut self, now: Instant) {
         let version = self.hub.version();
+        if self.retry_at.is_some_and(|at| now >= at) {
+            self.retry_at = None;
+            self.stale = true;
+        }
         if version != self.version || self.stale {
             if version != self.version {
                 self.version = version;
@@ -189,17 +203,47 @@ impl Queue {
                 Next::Truncated => {
                     crate::watch::report_truncated(&track.volume, &track.feed, &self.metrics);
                 }
-                // Its feed knows the new place by now, or will when it is looked at again.
-                Next::Failed(ReadError::Moved(_)) => self.stale = true,
-                Next::Failed(ReadError::Lost) => track.give_up(),
+                // It is being compressed: its feed will know the new place in a moment.
+                Next::Failed(ReadError::Moved(path)) if is_there(&path) => {
+                    self.retry_at = Some(now + MOVED_PAUSE)
+                }
+                Next::Failed(ReadError::Moved(_)) | Next::Short => self.lose(&key, now),
+                Next::Failed(ReadError::Lost) => {
+                    track.give_up();
+                    // Later generations may have waited for it.
+                    self.stale = true;
+                }
                 Next::Failed(error) => {
                     self.metrics.read_failed(&track.feed.log);
-                    tracing::error!(stream = &*key.1.stream, generation = key.1.number, %error, "cannot read");
+                    self.retry_at = Some(now + FAILED_PAUSE);
+                    tracing::error!(stream = &*key.1.stream, generation = key.1.number, %error, "cannot read; trying again");
                 }
             }
         }
         self.buffers.shrink();
         false
+    }
+
+    /// The rest of a sealed file is gone: somebody else deleted or truncated it. Counted, told, and passed over.
+    fn lose(&mut self, key: &FeedKey, now: Instant) {
+        let Some(track) = self.tracks.get_mut(key) else { return };
+        let bytes = track.feed.size().saturating_sub(self.flight.sent(key));
+        self.metrics.lost(&track.feed.log, &self.destination, bytes);
+        tracing::error!(
+            stream = &*key.1.stream,
+            generation = key.1.number,
+            destination = self.destination,
+            bytes,
+            "an archive was deleted or truncated by somebody else before it was confirmed"
+        );
+        track.give_up();
+        self.flight.send(key, track.feed.size(), now);
+        self.stale = true;
+    }
+
+    /// When to try again what could not be read.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
     }
 
     fn sent(&mut self, key: &FeedKey, filled: &Filled, now: Instant) {
@@ -272,4 +316,11 @@ impl Queue {
     pub fn last_sent(&self) -> Option<Instant> {
         self.last_sent
     }
+}
+
+/// Whether an archive is still there, under its name or compressed.
+fn is_there(path: &Path) -> bool {
+    let mut compressed = path.as_os_str().to_owned();
+    compressed.push(Form::Gzip.extension());
+    path.exists() || Path::new(&compressed).exists()
 }

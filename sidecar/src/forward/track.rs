@@ -82,6 +82,8 @@ pub enum Next {
     Nothing,
     /// The bytes before the position are not what was read: somebody truncated the file and wrote anew.
     Truncated,
+    /// A sealed file is shorter than it was.
+    Short,
     /// They cannot be read now.
     Failed(ReadError),
 }
@@ -188,6 +190,7 @@ impl Track {
                 Rest::From(_) if (end - position) as usize >= wanted => {
                     wanted = (wanted * 4).min(limit + 1).max(wanted + 1)
                 }
+                Rest::From(_) if sealed => return Next::Short,
                 // The file is shorter than it was: the watcher will see it.
                 Rest::From(_) => return Next::Nothing,
             }

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -58,9 +57,8 @@ impl Scene {
     }
 }
 
-/// Rotates one stream whose live generation is `live`. Returns the new live file's feed and what could not be
-/// copied to it.
-pub fn rotate(volume: &Volume, log: &LogSettings, live: &Feed) -> Result<Arc<Feed>, ActError> {
+/// Rotates one stream whose live generation is `live`.
+pub fn rotate(volume: &Volume, log: &LogSettings, live: &Feed) -> Result<(), ActError> {
     let stream = &*live.key.stream;
     let Source::Open(file) = live.source() else { return Err(ActError::NotOpen) };
     let scene = scene(volume, log, stream, live.key.number)?;
@@ -83,8 +81,11 @@ pub fn rotate(volume: &Volume, log: &LogSettings, live: &Feed) -> Result<Arc<Fee
     for missing in &swapped.not_copied {
         tracing::warn!(stream, what = missing.what, error = %missing.errno, "not copied to the new file");
     }
-    let new = volume.open_log(stream)?;
-    Ok(volume.exchanged(stream, archive_path, new)?)
+    let new = volume.open_log(stream);
+    if let Err(error) = &new {
+        tracing::warn!(stream, %error, "the new file cannot be opened yet");
+    }
+    Ok(volume.exchanged(stream, archive_path, new.ok())?)
 }
 
 fn scene(volume: &Volume, log: &LogSettings, stream: &str, number: u64) -> Result<Scene, ActError> {

@@ -18,9 +18,6 @@ use crate::metrics::Metrics;
 use crate::settings::LogSettings;
 use crate::stream::volume::{Volume, now_micros};
 
-/// A process that lets go of its files because it dies is gone this long afterwards.
-const SETTLED: Duration = Duration::from_millis(250);
-
 /// One rotation of logs that share a target.
 #[derive(Debug)]
 pub struct Campaign {
@@ -35,8 +32,6 @@ pub struct Campaign {
     pub refused: Option<String>,
     /// Processes that were signalled, as long as they may still die of it.
     watched: Vec<(Signalled, Instant)>,
-    /// When nobody was seen to write the old files any more.
-    reopened: Option<Instant>,
 }
 
 /// What a log's target is, in a form that changes exactly when the target does.
@@ -53,16 +48,7 @@ impl Campaign {
     /// A campaign for what `log` names. Its volume remembers targets that died.
     pub fn new(log: Arc<LogSettings>, volume: Arc<Volume>) -> Campaign {
         let target = target_key(&log);
-        Campaign {
-            log,
-            volume,
-            target,
-            sent: 0,
-            first: None,
-            refused: None,
-            watched: Vec::new(),
-            reopened: None,
-        }
+        Campaign { log, volume, target, sent: 0, first: None, refused: None, watched: Vec::new() }
     }
 
     /// A campaign that only waits: somebody else moved the file, and tells the app.
@@ -80,12 +66,12 @@ impl Campaign {
         self.target.is_some()
     }
 
-    /// Signals the targets.
-    pub fn signal(&mut self, metrics: &Metrics) {
+    /// Signals the targets, unless any of `volumes` remembers that one died of it.
+    pub fn signal(&mut self, volumes: &[Arc<Volume>], metrics: &Metrics) {
         let Some(target) = self.target.clone() else { return };
         self.first.get_or_insert_with(Instant::now);
         self.sent += 1;
-        self.refused = match self.try_signal(&target) {
+        self.refused = match self.try_signal(&target, volumes) {
             Ok(count) => {
                 metrics.signalled(&self.log, "sent");
                 tracing::info!(
@@ -106,8 +92,9 @@ impl Campaign {
         };
     }
 
-    fn try_signal(&mut self, target: &TargetKey) -> Result<usize, String> {
-        if self.volume.is_tripped(target) {
+    fn try_signal(&mut self, target: &TargetKey, volumes: &[Arc<Volume>]) -> Result<usize, String> {
+        // Each volume remembers what it saw; a target is one for all of them.
+        if volumes.iter().any(|volume| volume.is_tripped(target)) {
             return Err("a process died of this signal before; it is not sent again until the configuration names another target".to_owned());
         }
         let Some(Reopen { action: ReopenAction::Signal { signal, process }, .. }) =
@@ -136,20 +123,14 @@ impl Campaign {
         }
     }
 
-    /// Nobody writes the old files any more: whoever was signalled has reopened, or is gone.
-    pub fn reopened(&mut self) {
-        self.reopened.get_or_insert_with(Instant::now);
-    }
-
     /// Looks whether a signalled process died of it. `handlers` are the processes that are known to handle their
     /// signal. Returns whether any is still to be watched.
     pub fn watch_targets(&mut self, handlers: &mut BTreeSet<Target>, metrics: &Metrics) -> bool {
         let Some(target) = &self.target else { return false };
         let (volume, log) = (&self.volume, &self.log);
-        let reopened_long_ago = self.reopened.is_some_and(|at| at.elapsed() > SETTLED);
         self.watched.retain(|(signalled, since)| {
             let (exited, elapsed) = (signalled.has_exited().unwrap_or(false), since.elapsed());
-            if !exited && (elapsed > WATCH || reopened_long_ago) {
+            if !exited && elapsed > WATCH {
                 handlers.insert(signalled.target);
                 return false;
             }

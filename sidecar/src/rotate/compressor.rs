@@ -179,6 +179,8 @@ impl Compressor {
                 job.volume.extended(&job.key, to);
             }
         }
+        // Written between the seal and now: compressed with the rest, and to be forwarded.
+        job.volume.extended(&job.key, covered);
         let gzip = path.with_file_name(gzip_name(name));
         job.volume.compressed(&job.key, &gzip.to_string_lossy())?;
         Ok(true)

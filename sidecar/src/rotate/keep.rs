@@ -20,8 +20,9 @@ use crate::files::{FileError, FileId};
 use crate::metrics::Metrics;
 use crate::settings::{LogSettings, Settings};
 use crate::stream::feed::{Feed, GenerationKey, Source};
-use crate::stream::ledger::{Generation, Stage};
+use crate::stream::ledger::{Generation, SealedBy, Stage};
 use crate::stream::volume::Volume;
+use crate::sys::{LeaseReply, ask_read_lease};
 
 /// One archive, with what it takes to delete it.
 struct Kept {
@@ -150,19 +151,24 @@ fn remove(archive: &Kept) -> Result<bool, FileError> {
     let path = Path::new(&archive.path);
     let directory = archive.volume.directory_of(path)?;
     let name = path.file_name().unwrap_or(OsStr::new(""));
+    let record = archive.volume.stream(&archive.key.stream);
+    let Some(generation) = record.as_ref().and_then(|stream| stream.generation(archive.key.number)) else {
+        return Ok(false);
+    };
     let file = match directory.open_file(name) {
         Ok(file) => file,
-        Err(error) if error.is_absent() => return Ok(true),
+        // It may have been compressed since it was looked at.
+        Err(error) if error.is_absent() => return Ok(generation.path == archive.path),
         Err(error) => return Err(error),
     };
-    // Where leases do not work this says "refused" for every file, so only archives that were proved are asked.
-    let record = archive.volume.stream(&archive.key.stream);
-    let proved = record
-        .as_ref()
-        .and_then(|stream| stream.generation(archive.key.number))
-        .is_some_and(|generation| generation.stage == Stage::Sealed(crate::stream::ledger::SealedBy::Proof));
-    if proved && crate::sys::ask_read_lease(&file) == crate::sys::LeaseReply::Refused {
-        return Ok(false);
+    if let Stage::Sealed(by) = generation.stage {
+        // Where leases do not work they say "refused" of every file, so only what was proved by them is asked.
+        let held = by == SealedBy::Proof && ask_read_lease(&file) == LeaseReply::Refused;
+        let grown = directory.metadata(name, &file)?.len() > generation.length;
+        if held || grown {
+            archive.volume.unsealed(&archive.key, file);
+            return Ok(false);
+        }
     }
     let id = FileId::of(&directory.metadata(name, &file)?);
     let removed = directory.remove(name, id)?;

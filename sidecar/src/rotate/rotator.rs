@@ -19,7 +19,6 @@ use super::campaign::{Campaign, target_key};
 use super::compressor::Jobs;
 use super::keep::Keeper;
 use super::probe::{Leases, calibrate};
-use super::reopen::Blind;
 use super::schedule::Schedule;
 use super::targets::Target;
 use crate::files::directory::Directory;
@@ -151,9 +150,10 @@ impl Rotator {
         self.waiting.iter().any(|waiting| !waiting.gave_up) || !self.askers.is_empty()
     }
 
-    fn leases(&mut self, volume: &Volume) -> Leases {
+    /// Whether leases tell writers on a volume; None while that could not be tried.
+    fn leases(&mut self, volume: &Volume) -> Option<Leases> {
         if let Some(known) = self.leases.get(&volume.base) {
-            return *known;
+            return Some(*known);
         }
         let state = Directory::open(&volume.base.join(STATE_DIRECTORY));
         match state.and_then(|directory| calibrate(&directory)) {
@@ -162,11 +162,11 @@ impl Rotator {
                     tracing::warn!(path = %volume.base.display(), %why, "writers cannot be seen by leases here");
                 }
                 self.leases.insert(volume.base.clone(), leases);
-                leases
+                Some(leases)
             }
             Err(error) => {
                 tracing::debug!(%error, "leases could not be tried");
-                Leases::Fail(Blind::NoLeases)
+                None
             }
         }
     }

@@ -12,6 +12,9 @@ use crate::rotate::member_file::measure;
 use crate::rotate::naming::{ArchiveName, Form, parse_archive};
 use crate::settings::LogSettings;
 
+/// No log was rotated more often than this; a file with a higher number is not ours.
+const HIGHEST: u64 = 1_000_000_000_000;
+
 impl Volume {
     /// Adds the archives of the stream at `path` to a ledger that has no record of it yet. Like files found at the
     /// very first start they are read from where `readFrom` says.
@@ -33,7 +36,7 @@ impl Volume {
         // A plain file beside its compressed one is the whole of it: what was compressed last was not finished.
         found.sort_by_key(|(archive, _)| (archive.generation, archive.time, archive.form != Form::Plain));
         found.dedup_by_key(|(archive, _)| archive.generation);
-        for (archive, at) in found {
+        for (archive, at) in found.into_iter().filter(|(archive, _)| archive.generation <= HIGHEST) {
             self.adopt(inner, path, log, &archive, &at);
         }
     }

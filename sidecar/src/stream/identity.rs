@@ -96,7 +96,9 @@ pub fn judge(remembered: &Remembered<'_>, seen: &Seen) -> Verdict {
     if !remembered.id.is_same_file(&seen.id) {
         return Verdict::Replaced;
     }
-    if seen.size < remembered.length || seen.fingerprint != Some(remembered.fingerprint) {
+    // A position of a sealed file has no fingerprint: its name and length told enough then.
+    let no_evidence = remembered.fingerprint.len == 0;
+    if seen.size < remembered.length || !(no_evidence || seen.fingerprint == Some(remembered.fingerprint)) {
         return Verdict::Truncated;
     }
     Verdict::Same
@@ -146,6 +148,12 @@ mod tests {
     #[test]
     fn a_file_truncated_and_grown_again_has_other_bytes_before_the_position() {
         check(3, 900, b"abc", Some(b"xyz"), Verdict::Truncated);
+    }
+
+    #[test]
+    fn a_position_without_fingerprint_is_judged_by_identity_and_size() {
+        check(3, 900, b"", Some(b"xyz"), Verdict::Same);
+        check(3, 2, b"", None, Verdict::Truncated);
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Volume {
     pub fn directory_of(&self, path: &Path) -> Result<Directory, FileError> {
         match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             Some(parent) => self.directory.open_beneath(parent),
-            None => self.directory.open_beneath(Path::new(".")),
+            None => self.directory.again(),
         }
     }
 

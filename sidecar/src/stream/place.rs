@@ -15,6 +15,8 @@ use super::volume::{Inner, Volume, now_micros};
 use crate::files::FileError;
 use crate::settings::LogSettings;
 
+const DAY_MICROS: i64 = 86_400_000_000;
+
 /// What a look at a path came to.
 #[derive(Debug)]
 pub enum Placed {
@@ -67,12 +69,12 @@ impl Volume {
 
     /// The file of an open feed became shorter, or its bytes before a known position changed: what was not read
     /// is lost, and what is there now is a new generation of the same file. Returns how many unread bytes were
-    /// lost, by destination.
-    pub fn truncated(&self, feed: &Feed) -> Vec<(String, u64)> {
+    /// lost, by destination; None if that was noticed before.
+    pub fn truncated(&self, feed: &Feed) -> Option<Vec<(String, u64)>> {
         let mut inner = self.inner();
-        let Some(generation) = inner.generation_mut(&feed.key) else { return Vec::new() };
+        let generation = inner.generation_mut(&feed.key)?;
         if !generation.stage.is_open() {
-            return Vec::new();
+            return None;
         }
         let was_live = generation.stage == Stage::Live;
         generation.stage = Stage::Gone;
@@ -89,7 +91,7 @@ impl Volume {
                 size: metadata.len(),
                 file: match file.try_clone() {
                     Ok(clone) => clone,
-                    Err(_) => return lost,
+                    Err(_) => return Some(lost),
                 },
             };
             let log = feed.log.clone();
@@ -98,7 +100,7 @@ impl Volume {
         inner.write();
         drop(inner);
         self.bump();
-        lost
+        Some(lost)
     }
 
     /// Forgets generations whose bytes are gone.
@@ -107,6 +109,16 @@ impl Volume {
         for stream in inner.ledger.streams.values_mut() {
             stream.generations.retain(|generation| generation.stage != Stage::Gone);
         }
+        // A name that is used once (with a date in it) is remembered for a day.
+        let day_ago = now_micros() - DAY_MICROS;
+        let Inner { ledger, logs, .. } = &mut *inner;
+        ledger.streams.retain(|name, stream| {
+            let keep = !stream.generations.is_empty() || stream.is_busy() || stream.rotated_at > day_ago;
+            if !keep {
+                logs.remove(&**name);
+            }
+            keep
+        });
     }
 }
 

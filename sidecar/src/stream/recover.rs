@@ -1,5 +1,6 @@
 //! After a restart: finds the files the ledger speaks of, and completes or undoes a rotation that was cut short.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -147,10 +148,13 @@ impl Volume {
                     record.length = record.length.max(size);
                     // A destination that is new starts with what comes next.
                     for name in &log.destinations {
-                        record.cursors.entry(name.clone()).or_insert_with(|| Cursor {
+                        let known =
+                            record.cursors.get(name).or_else(|| same_destination(&record.cursors, name));
+                        let cursor = known.copied().unwrap_or_else(|| Cursor {
                             confirmed: record.length,
                             fingerprint: fingerprint_of(&source, record.length),
                         });
+                        record.cursors.insert(name.clone(), cursor);
                     }
                 }
                 let size = if stage.is_open() { size } else { generation.length };
@@ -186,7 +190,12 @@ impl Volume {
             }
             Stage::Sealed(by) => {
                 let compressed = format!("{}.gz", generation.path);
-                if self.open_log(&generation.path).is_ok() {
+                if let Ok(opened) = self.open_log(&generation.path) {
+                    if opened.size > generation.length {
+                        // Written after it was sealed: to be looked at again.
+                        let source = Source::Open(Arc::new(opened.file));
+                        return Some((source, generation.path.clone(), opened.size, Stage::Old));
+                    }
                     let source = Source::Plain(self.absolute(&generation.path));
                     return Some((source, generation.path.clone(), generation.length, generation.stage));
                 }
@@ -258,6 +267,13 @@ impl Volume {
 /// Whether somebody has a file open for writing. Where leases do not work, names are never put back.
 fn is_held(file: &std::fs::File) -> bool {
     crate::sys::ask_read_lease(file) == crate::sys::LeaseReply::Refused
+}
+
+/// Two policies that name the same destination differently make its key carry the policy's name, and lose it again
+/// when they agree: the cursor goes with the name.
+fn same_destination<'a>(cursors: &'a BTreeMap<String, Cursor>, name: &str) -> Option<&'a Cursor> {
+    let bare = |key: &str| key.rsplit('/').next().map(str::to_owned);
+    cursors.iter().find(|(key, _)| bare(key) == bare(name)).map(|(_, cursor)| cursor)
 }
 
 fn fingerprint_of(source: &Source, position: u64) -> Fingerprint {

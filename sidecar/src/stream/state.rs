@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::ledger::Ledger;
-use super::store::{Lock, Store, StoreError};
+use super::store::{Lock, Store, StoreError, peek};
 
 /// Why there is no state.
 #[derive(Debug)]
@@ -74,6 +74,15 @@ pub fn open_state(state: &Path) -> Result<(Stores, Ledger, Found), StateError> {
         ledger.take_marks(book);
     }
     Ok((Stores { ledger: opened.store, marks: marks.store, _lock: lock }, ledger, found))
+}
+
+/// The ledger in the directory `state`, without taking or changing anything; None if there is none that can be read.
+pub fn stored_ledger(state: &Path) -> Option<Ledger> {
+    let mut ledger = Ledger::decode(&peek(&state.join("state")).ok()??).ok()?;
+    if let Ok(Some(marks)) = peek(&state.join("marks")) {
+        ledger.take_marks(serde_json::from_slice(&marks).unwrap_or_default());
+    }
+    Some(ledger)
 }
 
 fn is_not_writable(error: &io::Error) -> bool {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::feed::{Feed, GenerationKey, Source};
+use super::feed::{GenerationKey, Source};
 use super::ledger::{BootTime, Intent, SealedBy, Stage};
 use super::open::Opened;
 use super::place::lost_bytes;
@@ -62,8 +62,9 @@ impl Volume {
         inner.write();
     }
 
-    /// The exchange is done: the live file is the archive now, and `new` carries the path.
-    pub fn exchanged(&self, stream: &str, archive: &str, new: Opened) -> Result<Arc<Feed>, TurnError> {
+    /// The exchange is done: the live file is the archive now, and `new` carries the path. Without it, because it could
+    /// not be opened, the watcher will find what stands there.
+    pub fn exchanged(&self, stream: &str, archive: &str, new: Option<Opened>) -> Result<(), TurnError> {
         let mut inner = self.inner();
         let changed = || TurnError::Changed(stream.to_owned());
         let log = inner.logs.get(stream).cloned().ok_or_else(changed)?;
@@ -77,10 +78,13 @@ impl Volume {
         live.ours = true;
         live.retired_at = Some(now_micros());
         live.retired_boot = boot_time();
-        let feed = inner.begin(stream, &log, new);
-        self.write_through(inner)?;
+        if let Some(new) = new {
+            inner.begin(stream, &log, new);
+        }
+        let written = self.write_through(inner);
+        // Whether or not it is on disk: this is how things stand, and everybody has to know.
         self.bump();
-        Ok(feed)
+        Ok(written?)
     }
 
     /// The names are going to be exchanged back, or that is over: until then nobody else judges what stands where.
@@ -168,8 +172,9 @@ impl Volume {
     /// Late bytes were added to a compressed generation, which ends at `size` now.
     pub fn extended(&self, key: &GenerationKey, size: u64) {
         let mut inner = self.inner();
-        if let Some(generation) = inner.generation_mut(key) {
-            generation.length = generation.length.max(size);
+        match inner.generation_mut(key) {
+            Some(generation) if generation.length < size => generation.length = size,
+            _ => return,
         }
         if let Some(feed) = inner.feeds.get(key) {
             feed.grow(size);

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::feed::{Feed, GenerationKey};
 use super::ledger::{Generation, Ledger, Stream};
-use super::state::{Found, StateError, Stores, open_state};
+use super::state::{Found, StateError, Stores, open_state, stored_ledger};
 use super::store::StoreError;
 use crate::files::FileError;
 use crate::files::directory::Directory;
@@ -85,7 +85,10 @@ impl Volume {
             Err(StateError::Shared) => return Err(VolumeError::Shared(base.to_owned())),
             Err(StateError::NotWritable(error)) => {
                 tracing::warn!(path = %state.display(), %error, "no place for state: positions will not survive a restart, and nothing is rotated here");
-                (None, Ledger::default(), true)
+                // What stands there, if it can be read, is true all the same.
+                let stored = stored_ledger(&state);
+                let first_start = stored.is_none() && !state.exists();
+                (None, stored.unwrap_or_default(), first_start)
             }
             Err(StateError::Store(error)) => return Err(error.into()),
         };

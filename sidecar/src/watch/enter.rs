@@ -45,8 +45,13 @@ impl Watcher {
 
     /// The volume of a base directory, opened when its first file is there.
     pub(super) fn volume_of(&mut self, base: &Path) -> Option<usize> {
-        if let Some(index) = self.bases.get(base) {
-            return Some(*index);
+        if let Some(index) = self.bases.get(base).copied() {
+            let volumes = self.hub.volumes();
+            if volumes.get(index).is_some_and(|volume| volume.directory.is_at(base)) {
+                return Some(index);
+            }
+            // The app has made its directory anew. What the old one held is read as long as it is open.
+            tracing::warn!(path = %base.display(), "the directory was replaced; begun anew");
         }
         let volume = match Volume::open(base) {
             Ok(volume) => Arc::new(volume),

@@ -32,6 +32,8 @@ const LOOK_AROUND: Duration = Duration::from_secs(10);
 const BLIND_POLL: Duration = Duration::from_secs(1);
 /// How long nothing is looked for when all files are quiet: events come at once, and only a stop has to wait.
 const IDLE: Duration = Duration::from_millis(500);
+/// How soon after the last look around the next one follows, at most.
+const SOON: Duration = Duration::from_millis(100);
 /// How often the state is synced, if there is anything to sync.
 const CHECKPOINT: Duration = Duration::from_secs(1);
 
@@ -88,13 +90,16 @@ impl Watcher {
     /// Runs until `stop`, then looks at every size once more: what was written before the stop is seen.
     pub fn run(mut self, stop: &AtomicBool) {
         let (mut looked_around, mut polled, mut synced) = (Instant::now(), Instant::now(), Instant::now());
+        let mut changed = false;
         self.look_around();
         while !stop.load(Ordering::Acquire) {
-            let changed = self.wait();
+            changed |= self.wait(if changed { SOON } else { IDLE });
             let now = Instant::now();
-            if changed || now >= looked_around + LOOK_AROUND {
+            // An app that makes and removes files all the time must not make us do nothing else.
+            if (changed && now >= looked_around + SOON) || now >= looked_around + LOOK_AROUND {
                 self.look_around();
                 looked_around = Instant::now();
+                changed = false;
             }
             let poll_every = if self.blind { BLIND_POLL } else { LOOK_AROUND };
             if now >= polled + poll_every {
@@ -109,6 +114,7 @@ impl Watcher {
             }
         }
         self.look_around();
+        self.follow_feeds();
         self.poll_quiet();
         self.tick();
         self.hub.wake_forwarders();
@@ -123,10 +129,10 @@ impl Watcher {
     }
 
     /// Waits for events or the next tick. Returns whether to look around.
-    fn wait(&mut self) -> bool {
+    fn wait(&mut self, idle: Duration) -> bool {
         let active = self.active.len();
         let wait = match active {
-            0 => IDLE,
+            0 => idle,
             count => TICK * u32::try_from(count.div_ceil(FILES_PER_TICK)).unwrap_or(1),
         };
         let Some(inotify) = self.inotify.as_mut() else {
@@ -175,8 +181,9 @@ impl Watcher {
                     tracing::info!(path = %path.display(), log = log.full_name(), generation = feed.key.number, "new file");
                 }
                 Placed::Refused(error) => {
-                    self.refuse(path, log, &error.to_string());
-                    refused.insert(path.clone(), error.to_string());
+                    let reason = error.reason();
+                    self.refuse(path, log, &reason);
+                    refused.insert(path.clone(), reason);
                 }
                 Placed::Known | Placed::Busy | Placed::Renamed => {}
             }

@@ -108,7 +108,7 @@ impl Rotator {
         for campaign in &begun {
             let anybody = self.waiting.iter().any(|waiting| waiting.campaign == *campaign);
             if let (true, Some(campaign)) = (anybody, self.campaigns.get_mut(campaign)) {
-                campaign.signal(&self.metrics);
+                campaign.signal(&self.hub.volumes(), &self.metrics);
             }
         }
         begun
@@ -119,7 +119,7 @@ impl Rotator {
         let key = (volume.base.clone(), feed.key.stream.clone());
         let path = volume.absolute(&feed.key.stream);
         match rotate(&volume, &log, &feed) {
-            Ok(_) => {
+            Ok(()) => {
                 tracing::info!(path = %path.display(), generation = feed.key.number, bytes = feed.size(), "rotated");
                 self.wait_for(campaign, &volume, feed);
             }

@@ -12,6 +12,9 @@ use crate::settings::LogSettings;
 use crate::stream::feed::{GenerationKey, Source};
 use crate::stream::ledger::SealedBy;
 
+/// How soon leases are tried again on a volume where no scratch file could be made.
+const UNTRIED: Duration = Duration::from_secs(1);
+
 impl Rotator {
     /// Looks at the old files whose time has come. Returns when the next is.
     pub(super) fn prove(&mut self) -> Duration {
@@ -33,7 +36,10 @@ impl Rotator {
     /// Looks at one old file and takes the next step. None: there is nothing more to wait for.
     fn look(&mut self, waiting: &mut Waiting) -> Option<Duration> {
         let Source::Open(file) = waiting.feed.source() else { return None };
-        let leases = self.leases(&waiting.volume);
+        let Some(leases) = self.leases(&waiting.volume) else {
+            waiting.look_at = Instant::now() + UNTRIED;
+            return Some(UNTRIED);
+        };
         let observation = observe(waiting, &file, leases, self.campaigns.get(&waiting.campaign));
         let patience = Patience { timeout: timeout_of(&waiting.feed.log), quiet: QUIET };
         let verdict = judge(&observation, patience);
@@ -48,14 +54,11 @@ impl Rotator {
         };
         let pause = match next(&situation) {
             Step::Seal(by) => {
-                if by == SealedBy::Proof {
-                    campaign.reopened();
-                }
                 self.seal(waiting, by);
                 return None;
             }
             Step::Signal => {
-                campaign.signal(&self.metrics);
+                campaign.signal(&self.hub.volumes(), &self.metrics);
                 Duration::from_millis(10)
             }
             Step::GiveUp => {
@@ -134,7 +137,7 @@ impl Rotator {
         let key = GenerationKey { stream: stream.clone(), number: live.number };
         let Some(new) = waiting.volume.feed(&key) else { return false };
         let Source::Open(new_file) = new.source() else { return false };
-        let leases = self.leases(&waiting.volume);
+        let Some(leases) = self.leases(&waiting.volume) else { return false };
         let unused = new.size() == 0 && probe_lease(&new_file, leases) == Answer::Unheld;
         if !unused {
             return false;

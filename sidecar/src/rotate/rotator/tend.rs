@@ -15,7 +15,7 @@ impl Rotator {
     pub(super) fn tend_archives(&mut self) {
         let volumes = self.hub.volumes();
         for volume in volumes.iter().filter(|volume| volume.is_persistent()) {
-            let leases = self.leases(volume);
+            let Some(leases) = self.leases(volume) else { continue };
             for (name, log, stream) in volume.streams() {
                 let gzip =
                     log.log.rotate.as_ref().is_some_and(|rotate| {
@@ -43,7 +43,10 @@ pub fn finish_unheld(volume: &Volume) {
     for feed in volume.open_feeds() {
         if let Source::Open(file) = feed.source()
             && probe_lease(&file, leases) == Answer::Unheld
+            && let Ok(metadata) = file.metadata()
         {
+            // What nobody holds cannot grow; what came since the last look is read too.
+            volume.grew(&feed, metadata.len());
             feed.seal();
         }
     }
