@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the real programs that tests and demo run against: rsyslog with both TLS drivers, gunicorn,
+# Installs the real programs that tests and demo run against: rsyslog with both TLS drivers, gunicorn, nginx,
 # openssl, gzip, and a C compiler, which the ring crate needs. As root on Debian from its packages; gunicorn
 # otherwise into a virtual environment in .cache. Does nothing, and asks nobody, when all is there.
 set -euo pipefail
@@ -20,6 +20,7 @@ find_missing() {
   command -v gzip >/dev/null || need gzip
   command -v cc >/dev/null || need gcc libc6-dev
   has_gunicorn || need gunicorn
+  command -v nginx >/dev/null || need nginx-light
 }
 
 install_from_debian() {

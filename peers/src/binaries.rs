@@ -29,6 +29,11 @@ pub fn gunicorn() -> Result<PathBuf> {
     found.context("gunicorn is not installed; run `make setup`")
 }
 
+/// nginx, from `$PATH` or the usual folders of system programs.
+pub fn nginx() -> Result<PathBuf> {
+    installed("nginx").context("nginx is not installed; run `make setup`")
+}
+
 /// A program on `$PATH`, or in a folder for system programs, which is often not on the `$PATH` of a user.
 fn installed(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

@@ -20,4 +20,5 @@ pub mod gunicorn;
 pub mod http;
 pub mod lines;
 pub mod load;
+pub mod nginx;
 pub mod writer;

@@ -19,6 +19,8 @@ pub struct Hub {
     forwarders: RwLock<Vec<Arc<Inbox>>>,
     /// Directories that cannot be used, and why.
     problems: Mutex<BTreeMap<PathBuf, String>>,
+    /// Paths that match and are no logs, and why.
+    refusals: Mutex<BTreeMap<PathBuf, String>>,
     /// What keeps rotations from coming to their end, by stream.
     rotation_problems: Mutex<BTreeMap<PathBuf, String>>,
     asked: Mutex<Vec<Asked>>,
@@ -53,6 +55,16 @@ impl Hub {
     /// Directories that cannot be used, and why.
     pub fn problems(&self) -> BTreeMap<PathBuf, String> {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Paths that match and are refused now, with the reason: all of them.
+    pub fn set_refusals(&self, refusals: BTreeMap<PathBuf, String>) {
+        *self.refusals.lock().unwrap_or_else(PoisonError::into_inner) = refusals;
+    }
+
+    /// Paths that match and are refused, with the reason.
+    pub fn refusals(&self) -> BTreeMap<PathBuf, String> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Asks the rotator, and waits for what becomes of it.

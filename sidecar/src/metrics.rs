@@ -126,18 +126,12 @@ impl Metrics {
         self.families.compress_failures.with_label_values(&labels(log)).inc();
     }
 
-    /// An archive was deleted; its unconfirmed lines, if any, were dropped.
-    pub fn deleted(&self, log: &LogSettings, reason: &str, unconfirmed: bool) {
+    /// An archive was deleted. See [`Metrics::lost`] for what of it was not confirmed.
+    pub fn deleted(&self, log: &LogSettings, reason: &str) {
         self.families
             .deletions
             .with_label_values(&[log.policy.as_str(), log.log.name.as_str(), reason])
             .inc();
-        if unconfirmed {
-            self.families
-                .dropped_lines
-                .with_label_values(&[log.policy.as_str(), log.log.name.as_str(), "retention"])
-                .inc();
-        }
     }
 
     /// The address to listen on could not be had.

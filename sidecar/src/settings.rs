@@ -48,6 +48,11 @@ impl LogSettings {
             && !files.exclude.iter().any(|pattern| pattern.matches(path))
     }
 
+    /// Whether this log wants the file at `path` by its full name.
+    pub fn names(&self, path: &Path) -> bool {
+        self.wants(path) && self.log.files.include.iter().any(|pattern| Path::new(pattern.text()) == path)
+    }
+
     /// Policy and log as one name, unique within this sidecar.
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.policy, self.log.name)

@@ -121,6 +121,9 @@ impl View {
     fn problems(&self, status: &Status) -> Vec<String> {
         let mut problems: Vec<String> = self.hub.problems().into_values().collect();
         problems.extend(self.hub.rotation_problems());
+        let refusals = self.hub.refusals();
+        problems
+            .extend(refusals.iter().map(|(path, reason)| format!("{}: refused: {reason}", path.display())));
         for volume in self.hub.volumes().iter().filter(|volume| !volume.is_persistent()) {
             problems.push(format!(
                 "{}: no place for state; positions will not survive a restart, and nothing is rotated",

@@ -1,5 +1,6 @@
 //! The sidecar dies at any moment of a rotation or a compression: the next start completes or undoes it, and no line
 //! is lost, doubled on disk, or not received.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
@@ -10,8 +11,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use capstan_peers::writer::{Settings, Writer};
+use capstan_sidecar::files::directory::Directory;
 use capstan_sidecar::rotate::compress::Compressor;
-use capstan_sidecar::rotate::directory::Directory;
 use capstan_sidecar::stream::ledger::{Intent, Ledger, Stage, Stream};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::json;

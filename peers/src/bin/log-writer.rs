@@ -199,14 +199,20 @@ impl Writer {
         rate > 0 && start.elapsed().as_secs_f64() * rate as f64 <= number as f64
     }
 
-    /// One write(2); a disk that is full for a while is waited for.
+    /// One write(2); a disk that is full for a while is waited for, with an ear for signals.
     fn write_line(&mut self, line: &[u8]) -> Result<()> {
         loop {
             match self.file.write(line) {
                 Ok(length) if length == line.len() => return Ok(()),
                 Ok(length) => anyhow::bail!("wrote {length} of {} bytes", line.len()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::StorageFull => sleep(TICK),
+                Err(error) if error.kind() == ErrorKind::StorageFull => {
+                    if self.signals.should_stop() {
+                        return Ok(());
+                    }
+                    sleep(TICK);
+                    self.heed_signals()?;
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -124,6 +124,13 @@ fn exchange(scene: &Scene, file: &std::fs::File, old: FileId, wanted: Wanted) ->
 /// Puts the names back after nobody reopened. Returns false if the new file is in use after all: then the names
 /// stay, for some workers write to each file.
 pub fn put_back(volume: &Volume, log: &LogSettings, old: &Feed, new: &Feed) -> Result<bool, ActError> {
+    volume.set_putting_back(&old.key.stream, true);
+    let done = try_put_back(volume, log, old, new);
+    volume.set_putting_back(&old.key.stream, false);
+    done
+}
+
+fn try_put_back(volume: &Volume, log: &LogSettings, old: &Feed, new: &Feed) -> Result<bool, ActError> {
     let (Source::Open(old_file), Source::Open(new_file)) = (old.source(), new.source()) else {
         return Err(ActError::NotOpen);
     };

@@ -4,6 +4,9 @@
 //! signalled. Always: a key that was recorded stays refused until the policy names something else; the record is
 //! kept with the state, so that a restart does not kill the app once more.
 //!
+//! A process that has outlived one of our signals, or was seen to reopen after it, handles the signal; that it ends
+//! soon after a later one is no sign of anything.
+//!
 //! The kernel's list of handlers cannot tell that an app ends in its handler: every Go program shows one for HUP.
 
 use std::collections::BTreeMap;

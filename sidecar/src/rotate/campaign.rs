@@ -1,5 +1,6 @@
 //! Tells the app to reopen: once for all logs that were rotated together, and again if it does not.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +12,14 @@ use super::breaker::{TargetKey, Trip, WATCH};
 use super::pid_file::read_pid_file;
 use super::processes::snapshot;
 use super::signal::{Signalled, send};
-use super::targets::{PidFile, TargetSpec, select};
+use super::targets::{PidFile, Target, TargetSpec, select};
 use crate::files::directory::Directory;
 use crate::metrics::Metrics;
 use crate::settings::LogSettings;
 use crate::stream::volume::{Volume, now_micros};
+
+/// A process that lets go of its files because it dies is gone this long afterwards.
+const SETTLED: Duration = Duration::from_millis(250);
 
 /// One rotation of logs that share a target.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub struct Campaign {
     pub refused: Option<String>,
     /// Processes that were signalled, as long as they may still die of it.
     watched: Vec<(Signalled, Instant)>,
+    /// When nobody was seen to write the old files any more.
+    reopened: Option<Instant>,
 }
 
 /// What a log's target is, in a form that changes exactly when the target does.
@@ -47,7 +53,16 @@ impl Campaign {
     /// A campaign for what `log` names. Its volume remembers targets that died.
     pub fn new(log: Arc<LogSettings>, volume: Arc<Volume>) -> Campaign {
         let target = target_key(&log);
-        Campaign { log, volume, target, sent: 0, first: None, refused: None, watched: Vec::new() }
+        Campaign {
+            log,
+            volume,
+            target,
+            sent: 0,
+            first: None,
+            refused: None,
+            watched: Vec::new(),
+            reopened: None,
+        }
     }
 
     /// A campaign that only waits: somebody else moved the file, and tells the app.
@@ -121,18 +136,31 @@ impl Campaign {
         }
     }
 
-    /// Looks whether a signalled process died of it. Returns whether any is still to be watched.
-    pub fn watch_targets(&mut self, metrics: &Metrics) -> bool {
+    /// Nobody writes the old files any more: whoever was signalled has reopened, or is gone.
+    pub fn reopened(&mut self) {
+        self.reopened.get_or_insert_with(Instant::now);
+    }
+
+    /// Looks whether a signalled process died of it. `handlers` are the processes that are known to handle their
+    /// signal. Returns whether any is still to be watched.
+    pub fn watch_targets(&mut self, handlers: &mut BTreeSet<Target>, metrics: &Metrics) -> bool {
         let Some(target) = &self.target else { return false };
         let (volume, log) = (&self.volume, &self.log);
+        let reopened_long_ago = self.reopened.is_some_and(|at| at.elapsed() > SETTLED);
         self.watched.retain(|(signalled, since)| {
             let (exited, elapsed) = (signalled.has_exited().unwrap_or(false), since.elapsed());
-            let trip = Trip { at_unix_ms: now_micros() / 1000, pid: signalled.target.pid };
-            if volume.observe_target(target, exited, elapsed, trip) {
-                metrics.signalled(log, "died");
-                tracing::error!(log = log.full_name(), pid = signalled.target.pid, "the process died of our signal; this target is never signalled again until the configuration changes");
+            if !exited && (elapsed > WATCH || reopened_long_ago) {
+                handlers.insert(signalled.target);
+                return false;
             }
-            !exited && elapsed <= WATCH
+            if exited && !handlers.contains(&signalled.target) && !volume.is_tripped(target) {
+                let trip = Trip { at_unix_ms: now_micros() / 1000, pid: signalled.target.pid };
+                if volume.observe_target(target, exited, elapsed, trip) {
+                    metrics.signalled(log, "died");
+                    tracing::error!(log = log.full_name(), pid = signalled.target.pid, "the process died of our signal; this target is never signalled again until the configuration changes");
+                }
+            }
+            !exited
         });
         self.is_watching()
     }

@@ -1,6 +1,6 @@
 //! The thread that compresses sealed archives, one piece at a time, so that it can stop at any moment.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::compress::{Compressor as Archive, Progress};
 use super::member_file::{ArchiveError, measure};
@@ -27,6 +28,9 @@ use crate::stream::volume::Volume;
 
 /// On logs as small as gzip's own default of 6, and nearly twice as fast.
 const LEVEL: u32 = 3;
+
+/// How long an archive that could not be compressed is left alone: most likely the disk is full.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// Why an archive stays plain for now.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +56,16 @@ pub struct Job {
     pub leases: Leases,
 }
 
-type InWork = Arc<Mutex<HashSet<(PathBuf, GenerationKey)>>>;
+/// What is known of an archive that was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// Waiting for its turn, or being compressed.
+    Under,
+    /// It failed; not to be tried again before this.
+    FailedUntil(Instant),
+}
+
+type InWork = Arc<Mutex<HashMap<(PathBuf, GenerationKey), Work>>>;
 
 /// Hands archives to the thread, each once.
 pub struct Jobs {
@@ -70,22 +83,28 @@ pub struct Compressor {
 }
 
 impl Jobs {
-    /// Compresses an archive, unless it is being compressed already.
+    /// Compresses an archive, unless it is being compressed already, or has just failed to be.
     pub fn add(&self, job: Job) {
-        if lock(&self.in_work).insert((job.volume.base.clone(), job.key.clone()))
-            && self.sender.send(job).is_err()
-        {
+        let name = (job.volume.base.clone(), job.key.clone());
+        let mut in_work = lock(&self.in_work);
+        match in_work.get(&name) {
+            Some(Work::Under) => return,
+            Some(Work::FailedUntil(then)) if Instant::now() < *then => return,
+            _ => in_work.insert(name, Work::Under),
+        };
+        drop(in_work);
+        if self.sender.send(job).is_err() {
             tracing::error!("the thread that compresses is gone");
         }
     }
 
     /// Whether an archive is being compressed, and must be left alone.
     pub fn contains(&self, volume: &Volume, key: &GenerationKey) -> bool {
-        lock(&self.in_work).contains(&(volume.base.clone(), key.clone()))
+        lock(&self.in_work).get(&(volume.base.clone(), key.clone())) == Some(&Work::Under)
     }
 }
 
-fn lock(in_work: &InWork) -> std::sync::MutexGuard<'_, HashSet<(PathBuf, GenerationKey)>> {
+fn lock(in_work: &InWork) -> std::sync::MutexGuard<'_, HashMap<(PathBuf, GenerationKey), Work>> {
     in_work.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -118,7 +137,9 @@ impl Compressor {
 
     fn work(&self, job: &Job) {
         let stream = &*job.key.stream;
-        match self.compress(job) {
+        let name = (job.volume.base.clone(), job.key.clone());
+        let done = self.compress(job);
+        match &done {
             Ok(true) => tracing::info!(stream, generation = job.key.number, "archive compressed"),
             Ok(false) => {}
             Err(error) => {
@@ -128,7 +149,10 @@ impl Compressor {
                 tracing::warn!(stream, generation = job.key.number, %error, "archive stays plain for now");
             }
         }
-        lock(&self.in_work).remove(&(job.volume.base.clone(), job.key.clone()));
+        match done {
+            Ok(_) => lock(&self.in_work).remove(&name),
+            Err(_) => lock(&self.in_work).insert(name, Work::FailedUntil(Instant::now() + RETRY)),
+        };
     }
 
     /// Returns whether the archive is compressed now; false if stopped, or if somebody writes to it after all.

@@ -2,21 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::clocks;
 use super::compressor::Jobs;
+use super::naming::Form;
 use super::retention::{
     Archive, BootTime, Deletion, Moment, Reason, RetentionPolicy, WallClock, WhenUnconfirmed, plan_retention,
     wall_clock_between,
 };
 use crate::files::{FileError, FileId};
 use crate::metrics::Metrics;
-use crate::settings::LogSettings;
-use crate::stream::feed::GenerationKey;
+use crate::settings::{LogSettings, Settings};
+use crate::stream::feed::{Feed, GenerationKey, Source};
 use crate::stream::ledger::{Generation, Stage};
 use crate::stream::volume::Volume;
 
@@ -122,8 +125,10 @@ fn delete(log: &LogSettings, archive: &Kept, deletion: &Deletion, metrics: &Metr
     };
     match remove(archive) {
         Ok(true) => {
-            archive.volume.deleted(&archive.key);
-            metrics.deleted(log, reason, deletion.forced);
+            for (destination, bytes) in archive.volume.deleted(&archive.key) {
+                metrics.lost(log, &destination, bytes);
+            }
+            metrics.deleted(log, reason);
             if deletion.forced {
                 tracing::warn!(
                     path = archive.path,
@@ -161,18 +166,36 @@ fn remove(archive: &Kept) -> Result<bool, FileError> {
     }
     let id = FileId::of(&directory.metadata(name, &file)?);
     let removed = directory.remove(name, id)?;
+    // Compressing it may have been begun, and have failed.
+    let mut part = name.to_owned();
+    part.push(Form::GzipPart.extension());
+    if let (true, Some(part_id)) = (removed, directory.id(&part)?) {
+        directory.remove(&part, part_id)?;
+    }
     directory.sync()?;
     Ok(removed)
 }
 
 /// Old files that somebody else moved or deleted are not ours to keep or delete: once they are sealed and confirmed,
-/// they are forgotten.
-pub fn forget_foreign(volume: &Volume) {
+/// they are forgotten. Not those whose name a log wants: they would be taken for new logs, and sent once more.
+pub fn forget_foreign(volume: &Volume, settings: &Settings) {
     for (name, log, stream) in volume.streams() {
-        for generation in stream.generations.iter().filter(|known| !known.ours && known.stage.is_sealed()) {
-            if generation.is_confirmed_by(log.destinations.iter().map(String::as_str)) {
-                volume.deleted(&GenerationKey { stream: name.clone(), number: generation.number });
+        for generation in stream.generations.iter().filter(|known| known.is_foreign_archive()) {
+            let key = GenerationKey { stream: name.clone(), number: generation.number };
+            let is_wanted = || {
+                let path = volume.feed(&key).and_then(|feed| current_path(&feed));
+                path.is_some_and(|path| settings.logs.iter().any(|log| log.wants(&path)))
+            };
+            if generation.is_confirmed_by(log.destinations.iter().map(String::as_str)) && !is_wanted() {
+                volume.deleted(&key);
             }
         }
     }
+}
+
+/// What name an open file has now; none once it is deleted.
+fn current_path(feed: &Feed) -> Option<PathBuf> {
+    let Source::Open(file) = feed.source() else { return None };
+    let is_there = file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
+    is_there.then(|| std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok())?
 }

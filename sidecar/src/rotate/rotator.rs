@@ -7,7 +7,7 @@ mod tend;
 
 pub use tend::finish_unheld;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,7 @@ use super::keep::Keeper;
 use super::probe::{Leases, calibrate};
 use super::reopen::Blind;
 use super::schedule::Schedule;
+use super::targets::Target;
 use crate::files::directory::Directory;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -36,6 +37,9 @@ const QUIET: Duration = Duration::from_secs(10);
 /// The first pause after a rotation that failed or was undone; it doubles up to [`LONGEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_secs(10);
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
+
+/// So many processes are remembered to handle their signal.
+const MOST_HANDLERS: usize = 1000;
 
 /// An old file that may still be written.
 struct Waiting {
@@ -68,6 +72,8 @@ pub struct Rotator {
     schedules: HashMap<String, Schedule>,
     leases: HashMap<PathBuf, Leases>,
     campaigns: BTreeMap<u64, Campaign>,
+    /// Processes that are known to handle their signal.
+    handlers: BTreeSet<Target>,
     next_campaign: u64,
     waiting: Vec<Waiting>,
     retries: HashMap<StreamKey, Retry>,
@@ -88,6 +94,7 @@ impl Rotator {
             schedules,
             leases: HashMap::new(),
             campaigns: BTreeMap::new(),
+            handlers: BTreeSet::new(),
             next_campaign: 0,
             waiting: Vec::new(),
             retries: HashMap::new(),
@@ -225,9 +232,13 @@ impl Rotator {
     }
 
     fn watch_targets(&mut self) -> Duration {
+        // Of processes that are long gone nothing needs to be known.
+        if self.handlers.len() > MOST_HANDLERS {
+            self.handlers.clear();
+        }
         let mut watching = false;
         for campaign in self.campaigns.values_mut() {
-            watching |= campaign.watch_targets(&self.metrics);
+            watching |= campaign.watch_targets(&mut self.handlers, &self.metrics);
         }
         let (waiting, askers) = (&self.waiting, &self.askers);
         self.campaigns.retain(|id, campaign| {

@@ -47,6 +47,10 @@ pub struct Stream {
     /// A rotation that was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
+    /// Names are being put back: like an intent, but needs no record on disk, because the next start sees it from
+    /// the files.
+    #[serde(skip)]
+    pub putting_back: bool,
     /// Ascending by number.
     pub generations: Vec<Generation>,
 }
@@ -159,6 +163,20 @@ impl Generation {
             .all(|name| self.cursors.get(name).is_some_and(|cursor| cursor.confirmed >= self.length))
     }
 
+    /// A sealed file that somebody else moved away: not ours to compress or delete, and no new log either.
+    pub fn is_foreign_archive(&self) -> bool {
+        self.stage.is_sealed() && !self.ours
+    }
+
+    /// It carries the stream's path, again.
+    pub fn become_live(&mut self, path: &str) {
+        self.stage = Stage::Live;
+        self.path = path.to_owned();
+        self.ours = false;
+        self.retired_at = None;
+        self.retired_boot = None;
+    }
+
     /// The cursor that went furthest: what identity is judged by.
     pub fn furthest(&self) -> Cursor {
         self.cursors.values().copied().max_by_key(|cursor| cursor.confirmed).unwrap_or_default()
@@ -174,6 +192,11 @@ impl Stream {
     /// The generation that carries the path.
     pub fn live(&self) -> Option<&Generation> {
         self.generations.iter().rev().find(|generation| generation.stage == Stage::Live)
+    }
+
+    /// Whether the rotator is changing names: what stands where means nothing until it is done.
+    pub fn is_busy(&self) -> bool {
+        self.intent.is_some() || self.putting_back
     }
 
     /// By number.
@@ -273,9 +296,10 @@ mod tests {
         first.marks.observe(0, 1);
         let intent = Intent { archive: "x".into(), old: FileId::default() };
         let generations = vec![first, generation(2, Stage::Live, 0, &[])];
-        ledger
-            .streams
-            .insert("app.log".into(), Stream { rotated_at: 7, issued: 2, intent: Some(intent), generations });
+        ledger.streams.insert(
+            "app.log".into(),
+            Stream { rotated_at: 7, issued: 2, intent: Some(intent), generations, ..Stream::default() },
+        );
         let mut decoded = Ledger::decode(&ledger.encode().unwrap()).unwrap();
         assert_ne!(decoded, ledger, "marks are stored apart");
         decoded.take_marks(serde_json::from_slice(&ledger.encode_marks().unwrap()).unwrap());

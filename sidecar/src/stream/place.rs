@@ -34,7 +34,7 @@ impl Volume {
     /// Looks at the file at `path`, which `log` wants.
     pub fn place(&self, path: &str, log: &Arc<LogSettings>) -> Placed {
         let mut inner = self.inner();
-        if inner.ledger.streams.get(path).is_some_and(|stream| stream.intent.is_some()) {
+        if inner.ledger.streams.get(path).is_some_and(Stream::is_busy) {
             return Placed::Busy;
         }
         if inner.is_live_at(self, path) {
@@ -52,6 +52,12 @@ impl Volume {
             self.adopt_archives(&mut inner, path, log);
         }
         inner.retire_live(self, path);
+        if inner.comes_back(path, &opened) {
+            inner.write();
+            drop(inner);
+            self.bump();
+            return Placed::Known;
+        }
         let feed = inner.begin(path, log, opened);
         inner.write();
         drop(inner);
@@ -129,10 +135,22 @@ impl Inner {
     fn knows_elsewhere(&self, path: &str, opened: &Opened) -> bool {
         let others = self.ledger.streams.iter().filter(|(name, _)| *name != path);
         let mut generations = others.flat_map(|(_, stream)| &stream.generations);
-        let elsewhere = generations
-            .any(|generation| generation.stage.is_open() && generation.id.is_same_file(&opened.id));
-        // Our own stream may have come back to its old file: that is no other stream's.
-        elsewhere
+        generations.any(|generation| {
+            let is_there = generation.stage.is_open() || generation.is_foreign_archive();
+            is_there && generation.id.is_same_file(&opened.id)
+        })
+    }
+
+    /// An old file of the stream stands at its path again: it goes on where it was. Returns whether that is so.
+    fn comes_back(&mut self, path: &str, opened: &Opened) -> bool {
+        let Some(stream) = self.ledger.streams.get_mut(path) else { return false };
+        let old = stream
+            .generations
+            .iter_mut()
+            .find(|generation| generation.stage == Stage::Old && generation.id.is_same_file(&opened.id));
+        let Some(old) = old else { return false };
+        old.become_live(path);
+        true
     }
 
     /// Somebody else moved the live file away: it may still be written.

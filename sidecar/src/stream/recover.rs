@@ -104,11 +104,8 @@ impl Volume {
         if !is_back {
             return;
         }
-        let archive = std::mem::replace(&mut old.path, name.to_owned());
-        old.retired_at = None;
-        old.retired_boot = None;
-        old.ours = false;
-        old.stage = Stage::Live;
+        let archive = std::mem::take(&mut old.path);
+        old.become_live(name);
         found.resumed.push(name.to_owned());
         let left = at(&archive).filter(|opened| opened.id.is_same_file(&new.id));
         match left {

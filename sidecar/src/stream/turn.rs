@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::feed::{Feed, GenerationKey, Source};
 use super::ledger::{BootTime, Intent, SealedBy, Stage};
 use super::open::Opened;
+use super::place::lost_bytes;
 use super::store::StoreError;
 use super::volume::{Volume, now_micros};
 use crate::rotate::breaker::{TargetKey, Trip};
@@ -82,6 +83,13 @@ impl Volume {
         Ok(feed)
     }
 
+    /// The names are going to be exchanged back, or that is over: until then nobody else judges what stands where.
+    pub fn set_putting_back(&self, stream: &str, putting_back: bool) {
+        if let Some(record) = self.inner().ledger.streams.get_mut(stream) {
+            record.putting_back = putting_back;
+        }
+    }
+
     /// The names were exchanged back: the old file is live again under its path, the new one (empty, and held by
     /// nobody) is gone, and its number is not used again.
     pub fn restored(&self, stream: &str, number: u64) -> Result<(), TurnError> {
@@ -91,11 +99,7 @@ impl Volume {
         record.intent = None;
         let newest = record.generations.pop().ok_or_else(changed)?;
         let old = record.generation_mut(number).ok_or_else(changed)?;
-        old.stage = Stage::Live;
-        old.path = stream.to_owned();
-        old.ours = false;
-        old.retired_at = None;
-        old.retired_boot = None;
+        old.become_live(stream);
         let key = GenerationKey { stream: stream.into(), number: newest.number };
         if let Some(feed) = inner.feeds.remove(&key) {
             feed.seal();
@@ -175,9 +179,12 @@ impl Volume {
         self.bump();
     }
 
-    /// A generation was deleted.
-    pub fn deleted(&self, key: &GenerationKey) {
+    /// A generation was deleted. Returns how many bytes of it nobody had confirmed, by destination.
+    pub fn deleted(&self, key: &GenerationKey) -> Vec<(String, u64)> {
         let mut inner = self.inner();
+        let destinations =
+            inner.logs.get(&key.stream).map(|log| log.destinations.clone()).unwrap_or_default();
+        let lost = inner.generation(key).map(|known| lost_bytes(known, &destinations)).unwrap_or_default();
         if let Some(feed) = inner.feeds.remove(key) {
             feed.set_source(Source::Lost);
             feed.seal();
@@ -188,6 +195,7 @@ impl Volume {
         inner.write();
         drop(inner);
         self.bump();
+        lost
     }
 
     /// The live file was deleted by somebody else; it may still be written. Returns whether there was one.
@@ -197,7 +205,7 @@ impl Volume {
             .ledger
             .streams
             .get(stream)
-            .is_some_and(|record| record.live().is_some() && record.intent.is_none());
+            .is_some_and(|record| record.live().is_some() && !record.is_busy());
         if has_live {
             inner.retire_live(self, stream);
             inner.write();

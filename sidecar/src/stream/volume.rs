@@ -286,6 +286,7 @@ fn without_marks(stream: &Stream) -> Stream {
         rotated_at: stream.rotated_at,
         issued: stream.issued,
         intent: stream.intent.clone(),
+        putting_back: stream.putting_back,
         generations: stream.generations.iter().map(bare).collect(),
     }
 }

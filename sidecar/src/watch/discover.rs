@@ -54,11 +54,11 @@ fn walk(base: &Path, directory: &Path, log: &Arc<LogSettings>, found: &mut Found
             continue;
         }
         let Ok(kind) = entry.file_type() else { continue };
-        if kind.is_dir() {
-            if depth > 1 {
-                walk(base, &path, log, found, depth - 1);
-            }
-        } else if log.wants(&path) {
+        if kind.is_dir() && depth > 1 {
+            walk(base, &path, log, found, depth - 1);
+        }
+        // Patterns fit directories by the way; one that is named is a mistake to be told.
+        if (!kind.is_dir() && log.wants(&path)) || (kind.is_dir() && log.names(&path)) {
             // Whether it is a plain file is seen when it is opened, where a refusal has its reason.
             match path.to_str() {
                 Some(_) => {

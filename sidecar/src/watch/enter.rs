@@ -35,8 +35,9 @@ impl Watcher {
         }
     }
 
-    pub(super) fn refuse(&mut self, path: &Path, log: &LogSettings, reason: &str) {
-        if self.refused.insert(path.to_owned(), reason.to_owned()).is_none_or(|known| known != reason) {
+    /// Says and counts it once.
+    pub(super) fn refuse(&self, path: &Path, log: &LogSettings, reason: &str) {
+        if self.refused.get(path).is_none_or(|known| known != reason) {
             tracing::warn!(path = %path.display(), log = log.full_name(), "refused: {reason}");
             self.metrics.refused(log);
         }

@@ -165,6 +165,7 @@ impl Watcher {
         }
         self.metrics.unreadable_names(found.unreadable_names);
         self.open_known();
+        let mut refused = BTreeMap::new();
         for (path, (base, log)) in &found.files {
             let Some(index) = self.volume_of(base) else { continue };
             let volume = self.hub.volumes()[index].clone();
@@ -172,12 +173,16 @@ impl Watcher {
             match volume.place(relative, log) {
                 Placed::New(feed) => {
                     tracing::info!(path = %path.display(), log = log.full_name(), generation = feed.key.number, "new file");
-                    self.refused.remove(path);
                 }
-                Placed::Refused(error) => self.refuse(path, log, &error.to_string()),
+                Placed::Refused(error) => {
+                    self.refuse(path, log, &error.to_string());
+                    refused.insert(path.clone(), error.to_string());
+                }
                 Placed::Known | Placed::Busy | Placed::Renamed => {}
             }
         }
+        self.hub.set_refusals(refused.clone());
+        self.refused = refused;
         self.find_deleted();
         self.first_look = false;
         for volume in self.hub.volumes() {

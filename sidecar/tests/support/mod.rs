@@ -34,6 +34,10 @@ impl Scene {
         Scene { root, _temporary: Some(temporary) }
     }
 
+    pub fn root(&self) -> PathBuf {
+        self.root.clone()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }

@@ -34,7 +34,12 @@ pub struct Receiver {
 
 impl Receiver {
     pub fn start() -> Receiver {
-        let tally = Arc::new(Mutex::new(Tally::new(Numbering::Writer)));
+        Receiver::counting(Numbering::Writer)
+    }
+
+    /// One that takes numbers from elsewhere in the lines.
+    pub fn counting(numbering: Numbering) -> Receiver {
+        let tally = Arc::new(Mutex::new(Tally::new(numbering)));
         let collector = collector(&tally, None);
         Receiver { port: collector.port(), collector: Some(collector), tally }
     }
@@ -66,6 +71,16 @@ impl Receiver {
             panic!("{error}: {}", self.tally().compare_writers(writers, count));
         }
         assert_eq!(self.tally().other_lines, 0, "lines that nobody wrote");
+    }
+
+    /// Waits until every number below `count` was received, and checks that none was twice.
+    pub fn wait_for_numbers(&self, count: u64) {
+        let complete = || self.tally().compare([("", count)]).is_complete();
+        if let Err(error) = ports::wait_until(LONG, "all numbers to be received", complete) {
+            panic!("{error}: {}", self.tally().compare([("", count)]));
+        }
+        let result = self.tally().compare([("", count)]);
+        assert!(result.is_exact(), "received: {result}");
     }
 
     /// The same, and none was received twice: right only if no connection ended without proof.

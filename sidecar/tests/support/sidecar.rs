@@ -43,6 +43,10 @@ impl Sidecar {
         self.child.id()
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     fn wait_listening(&self) {
         ports::wait_listening(self.port, LONG).unwrap();
     }
@@ -68,6 +72,17 @@ impl Sidecar {
     pub fn restart(&mut self) {
         self.relaunch();
         self.wait_listening();
+    }
+
+    /// Starts it again after an orderly stop, and returns when it has read all there is to its end: what it takes for
+    /// new is received by then.
+    pub fn restart_and_settle(&mut self) {
+        self.stop();
+        self.restart();
+        self.wait_for("everything to be confirmed", |status| {
+            !status.streams.is_empty()
+                && status.streams.iter().all(|stream| stream.lag.values().all(|lag| lag.bytes == 0))
+        });
     }
 
     /// Starts it again with another configuration.
@@ -190,8 +205,9 @@ pub fn write_config(scene: &Scene, name: &str, config: &Value) -> PathBuf {
 /// Changes the stored state of a sidecar that does not run.
 pub fn edit_ledger(logs: &Path, edit: impl FnOnce(&mut Ledger)) {
     let mut opened = Store::open(&logs.join(".capstan/state")).unwrap();
-    edit(&mut opened.ledger);
-    opened.store.write(&opened.ledger).unwrap();
+    let mut ledger = opened.document.as_deref().map(|body| Ledger::decode(body).unwrap()).unwrap_or_default();
+    edit(&mut ledger);
+    opened.store.write(&ledger.encode().unwrap()).unwrap();
     opened.store.sync().unwrap();
 }
 

@@ -30,8 +30,7 @@ impl Rotator {
         let mut candidates = Vec::new();
         for volume in self.hub.volumes().into_iter().filter(|volume| volume.is_persistent()) {
             for (name, log, stream) in volume.streams() {
-                let Some(live) =
-                    stream.live().filter(|_| log.log.rotate.is_some() && stream.intent.is_none())
+                let Some(live) = stream.live().filter(|_| log.log.rotate.is_some() && !stream.is_busy())
                 else {
                     continue;
                 };

@@ -48,6 +48,9 @@ impl Rotator {
         };
         let pause = match next(&situation) {
             Step::Seal(by) => {
+                if by == SealedBy::Proof {
+                    campaign.reopened();
+                }
                 self.seal(waiting, by);
                 return None;
             }
@@ -100,10 +103,11 @@ impl Rotator {
         self.metrics.reopen_failed(&feed.log, reason);
         let put_back = held && self.try_put_back(waiting);
         let timeout = timeout_of(&feed.log);
-        let mut problem =
-            format!("nobody was seen to reopen within {} s after {sent} signals", timeout.as_secs());
-        if let Some(refused) = refused {
-            problem = format!("{problem} ({refused})");
+        let mut problem = format!("nobody was seen to reopen within {} s", timeout.as_secs());
+        match refused {
+            Some(refused) => problem.push_str(&format!(", and nobody was signalled: {refused}")),
+            None if sent > 0 => problem.push_str(&format!(" after {sent} signals")),
+            None => {}
         }
         if held {
             problem.push_str("; somebody still writes the old file");

@@ -27,7 +27,7 @@ impl Rotator {
                     self.jobs.add(Job { volume: volume.clone(), key, leases });
                 }
             }
-            forget_foreign(volume);
+            forget_foreign(volume, &self.settings);
         }
         for log in &self.settings.logs {
             self.keeper.keep(log, &volumes, &self.jobs, &self.metrics);
