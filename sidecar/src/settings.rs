@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use capstan_config as config;
 
@@ -15,6 +16,8 @@ pub struct LogSettings {
     pub log: config::Log,
     /// Where its lines go, as keys of [`DestinationSettings`].
     pub destinations: Vec<String>,
+    /// The longest replay margin among them.
+    pub replay_margin: Duration,
 }
 
 /// One destination of one policy.
@@ -74,14 +77,22 @@ impl Settings {
                 .collect();
             for log in config.logs {
                 let names = log.forward.iter().flat_map(|forward| &forward.destinations);
-                let destinations = names
+                let destinations: Vec<String> = names
                     .filter_map(|name| keys.iter().find(|(known, _)| *known == name.to_string()))
                     .map(|(_, key)| key.clone())
                     .collect();
-                settings.logs.push(Arc::new(LogSettings { policy: policy.clone(), log, destinations }));
+                let replay_margin = settings.longest_margin(&destinations);
+                let policy = policy.clone();
+                settings.logs.push(Arc::new(LogSettings { policy, log, destinations, replay_margin }));
             }
         }
         settings
+    }
+
+    fn longest_margin(&self, keys: &[String]) -> Duration {
+        let wanted = self.destinations.iter().filter(|destination| keys.contains(&destination.key));
+        let margins = wanted.map(|destination| destination.destination.syslog.delivery.replay_margin);
+        margins.max().unwrap_or_default()
     }
 
     fn destination_key(&mut self, policy: &str, destination: config::Destination) -> String {

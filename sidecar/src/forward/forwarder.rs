@@ -135,10 +135,7 @@ impl Forwarder {
                     self.connected(&connection);
                     return Some(connection);
                 }
-                Err(error) => {
-                    self.connect_failed(&error);
-                    self.replay_unwatched();
-                }
+                Err(error) => self.connect_failed(&error),
             }
         }
     }
@@ -174,6 +171,7 @@ impl Forwarder {
         self.metrics.connected(&self.name, error.reason());
         self.dialer.failed(Instant::now());
         tracing::warn!(destination = self.name, %error, "cannot connect");
+        self.replay_unwatched();
     }
 
     /// Sends over one connection after the other, until one breaks or no next one can be had.

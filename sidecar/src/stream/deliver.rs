@@ -6,9 +6,16 @@ use super::feed::{Feed, GenerationKey};
 use super::identity::Fingerprint;
 use super::ledger::Cursor;
 use super::volume::{Inner, Volume, now_micros};
+use crate::settings::LogSettings;
 
-/// Marks younger than this stay, for the replay margin (microseconds).
+/// Marks younger than this stay in any case (microseconds).
 const RECENT_MICROS: i64 = 60_000_000;
+
+/// Marks older than this are needed by no replay of confirmed lines (microseconds since the epoch).
+fn not_needed_before(log: &LogSettings) -> i64 {
+    let margin = i64::try_from(log.replay_margin.as_micros()).unwrap_or(i64::MAX / 2);
+    now_micros() - margin - RECENT_MICROS
+}
 
 /// One generation for a forwarder: the feed, and how far this destination has confirmed it.
 #[derive(Clone, Debug)]
@@ -53,10 +60,9 @@ impl Volume {
         let mut inner = self.inner();
         let mut times = Vec::new();
         let Some(generation) = inner.generation_mut(key) else { return vec![(now_micros(), to)] };
-        if generation.marks.is_empty() {
-            generation.marks.observe(from, now_micros());
-            inner.marks_added = true;
-        }
+        let first = generation.marks.is_empty() && generation.marks.observe(from, now_micros());
+        generation.marks.give(to);
+        inner.marks_added |= first;
         if inner.marks_added {
             inner.write_marks();
         }
@@ -96,11 +102,11 @@ impl Volume {
 
     /// Forgets marks that no replay needs any more.
     pub fn forget_marks(&self) {
-        let since = now_micros() - RECENT_MICROS;
         let mut inner = self.inner();
         let Inner { ledger, logs, .. } = &mut *inner;
         for (name, stream) in &mut ledger.streams {
             let Some(log) = logs.get(&**name) else { continue };
+            let since = not_needed_before(log);
             for generation in &mut stream.generations {
                 if generation.is_confirmed_by(log.destinations.iter().map(String::as_str)) {
                     generation.marks.forget_all_before(since);
@@ -112,19 +118,19 @@ impl Volume {
 
 impl Inner {
     fn confirm(&mut self, destination: &str, item: &Confirmed) {
-        let destinations =
-            self.logs.get(&item.key.stream).map(|log| log.destinations.clone()).unwrap_or_default();
+        let Some(log) = self.logs.get(&item.key.stream).cloned() else { return };
         let Some(generation) = self.generation_mut(&item.key) else { return };
         let cursor = generation.cursors.entry(destination.to_owned()).or_default();
         if item.position < cursor.confirmed {
             return;
         }
         *cursor = Cursor { confirmed: item.position, fingerprint: item.fingerprint };
-        let floor = destinations
+        let floor = log
+            .destinations
             .iter()
             .map(|name| generation.cursors.get(name).map_or(0, |cursor| cursor.confirmed))
             .min()
             .unwrap_or(0);
-        generation.marks.forget_before(floor, now_micros() - RECENT_MICROS);
+        generation.marks.forget_before(floor, not_needed_before(&log));
     }
 }

@@ -9,78 +9,121 @@ use serde::{Deserialize, Serialize};
 /// is at most this much too early.
 pub const SPACING_MICROS: i64 = 100_000;
 
-/// How many marks are kept per generation: 40 s at the closest spacing, longer than data may stay unconfirmed
-/// on a healthy connection (30 s) plus the replay margin (5 s).
+/// How many marks are kept per generation for bytes that were not sent yet: 40 s at the closest spacing. Beyond
+/// that, older ones are thinned. Those of bytes that were sent are never changed; for each so many of them the
+/// spacing doubles, so that a day without confirmation makes a few thousand.
 pub const CAPACITY: usize = 400;
+
+/// The widest spacing is this power of two of the closest.
+const WIDEST: u32 = 16;
 
 /// From this position on, bytes were first seen at this time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark(pub u64, pub i64);
 
 /// The marks of one generation, ascending in position.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Marks(Vec<Mark>);
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Mark>", into = "Vec<Mark>")]
+pub struct Marks {
+    marks: Vec<Mark>,
+    /// Bytes before this position may have been sent with the time of their mark.
+    given: u64,
+}
+
+impl From<Vec<Mark>> for Marks {
+    /// Stored marks: what was sent under them before the restart is not known, so all of them count as given.
+    fn from(marks: Vec<Mark>) -> Marks {
+        let given = marks.last().map_or(0, |mark| mark.0 + 1);
+        Marks { marks, given }
+    }
+}
+
+impl From<Marks> for Vec<Mark> {
+    fn from(marks: Marks) -> Vec<Mark> {
+        marks.marks
+    }
+}
+
+impl PartialEq for Marks {
+    fn eq(&self, other: &Marks) -> bool {
+        self.marks == other.marks
+    }
+}
+
+impl Eq for Marks {}
 
 impl Marks {
     /// Notes that the bytes from `position` on were first seen at `now` (microseconds since the epoch).
     /// Returns whether a mark was added. A clock that went backwards gets no earlier mark: time stays monotone
     /// within a generation only as far as the clock does, so the new time is taken as it is.
     pub fn observe(&mut self, position: u64, now: i64) -> bool {
-        if let Some(Mark(at, time)) = self.0.last().copied() {
-            let close = (now - time).abs() < SPACING_MICROS;
+        let given = self.given_marks();
+        if let Some(Mark(at, time)) = self.marks.last().copied() {
+            let doublings = u32::try_from(given / CAPACITY).unwrap_or(WIDEST).min(WIDEST);
+            let close = (now - time).abs() < SPACING_MICROS << doublings;
             if position <= at || close {
                 return false;
             }
         }
-        if self.0.len() >= CAPACITY {
-            self.thin();
+        if self.marks.len() - given >= CAPACITY {
+            self.thin(given);
         }
-        self.0.push(Mark(position, now));
+        self.marks.push(Mark(position, now));
         true
     }
 
-    /// Drops every second mark of the older half. Only lines that wait for a receiver that has been away for
-    /// long are that old, and those were not sent yet, so nothing that was sent changes its time.
-    fn thin(&mut self) {
-        let half = self.0.len() / 2;
+    /// Notes that bytes up to `position` may be sent with the times of their marks: from now on these do not change,
+    /// so that a replay sends the same.
+    pub fn give(&mut self, position: u64) {
+        self.given = self.given.max(position);
+    }
+
+    /// How many marks have bytes that may have been sent.
+    fn given_marks(&self) -> usize {
+        self.marks.partition_point(|mark| mark.0 < self.given)
+    }
+
+    /// Drops every second mark of the older half of those that nothing was sent under.
+    fn thin(&mut self, given: usize) {
+        let half = (self.marks.len() - given) / 2;
         let mut index = 0;
-        self.0.retain(|_| {
+        self.marks.retain(|_| {
             index += 1;
-            index > half || index % 2 == 1
+            index <= given || index > given + half || (index - given) % 2 == 1
         });
     }
 
     /// The time of the byte at `position`, and the position at which the next mark begins (`u64::MAX` after the
     /// last one). A position before the first mark takes the first mark's time. None without marks.
     pub fn at(&self, position: u64) -> Option<(i64, u64)> {
-        let after = self.0.partition_point(|mark| mark.0 <= position);
-        let mark = self.0.get(after.saturating_sub(1))?;
-        let next = self.0.get(after.max(1)).map_or(u64::MAX, |mark| mark.0);
+        let after = self.marks.partition_point(|mark| mark.0 <= position);
+        let mark = self.marks.get(after.saturating_sub(1))?;
+        let next = self.marks.get(after.max(1)).map_or(u64::MAX, |mark| mark.0);
         Some((mark.1, next))
     }
 
     /// Forgets marks that neither bytes from `position` on nor anything seen since `since` need.
     pub fn forget_before(&mut self, position: u64, since: i64) {
-        let keep_from = self.0.partition_point(|mark| mark.0 <= position && mark.1 < since).saturating_sub(1);
-        self.0.drain(..keep_from);
+        let keep_from =
+            self.marks.partition_point(|mark| mark.0 <= position && mark.1 < since).saturating_sub(1);
+        self.marks.drain(..keep_from);
     }
 
     /// Forgets all marks of bytes that are all sent for good, once they are older than `since`.
     pub fn forget_all_before(&mut self, since: i64) {
-        if self.0.last().is_some_and(|mark| mark.1 < since) {
-            self.0 = Vec::new();
+        if self.marks.last().is_some_and(|mark| mark.1 < since) {
+            self.marks = Vec::new();
         }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.marks.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.marks.is_empty()
     }
 }
 
@@ -118,6 +161,31 @@ mod tests {
         for i in 9_900..10_000_u64 {
             assert_eq!(marks.at(i * 10 + 3).map(|m| m.0), Some(i as i64 * SPACING_MICROS));
         }
+    }
+
+    #[test]
+    fn what_was_sent_keeps_its_time_however_long_it_waits_for_proof() {
+        let mut marks = Marks::default();
+        let time = |i: u64| i as i64 * SPACING_MICROS;
+        let mut sent = Vec::new();
+        // A day of writing, all of it sent at once and none of it confirmed.
+        for i in 0..864_000_u64 {
+            marks.observe(i * 10, time(i));
+            if i % 1000 == 0 {
+                marks.give(i * 10 + 10);
+                sent.push((i * 10, marks.at(i * 10).unwrap().0));
+            }
+        }
+        marks.give(8_640_000);
+        assert!(sent.iter().all(|(position, time)| marks.at(*position).unwrap().0 == *time));
+        assert!(marks.len() < 20 * CAPACITY, "{}", marks.len());
+        // What a restart reads counts as sent.
+        let stored = serde_json::to_string(&marks).unwrap();
+        let mut read: Marks = serde_json::from_str(&stored).unwrap();
+        for i in 864_000..900_000_u64 {
+            read.observe(i * 10, time(i));
+        }
+        assert!(sent.iter().all(|(position, time)| read.at(*position).unwrap().0 == *time));
     }
 
     #[test]
