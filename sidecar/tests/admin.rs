@@ -149,8 +149,11 @@ fn the_status_agrees_with_what_is_on_disk_and_at_the_receiver() {
     assert_eq!(central["endpoint"], format!("127.0.0.1:{}", collector.port()));
     assert_eq!((&central["proof"], &central["replays"]), (&"Confirmed".into(), &0.into()));
     assert_eq!((&status["running"], &status["problems"]), (&true.into(), &serde_json::json!([])));
-    let on_disk: u64 = archives().iter().map(|file| fs::metadata(file).unwrap().len()).sum();
-    assert_eq!(sidecar.metric("archive_bytes", &[("log", "app")]), on_disk as f64);
+    let on_disk =
+        || archives().iter().map(|file| fs::metadata(file).map_or(0, |found| found.len())).sum::<u64>();
+    eventually("the bytes on disk", || {
+        sidecar.metric("archive_bytes", &[("log", "app")]) == on_disk() as f64
+    });
     assert_eq!(sidecar.metric("archives", &[("log", "app")]), 4.0);
     assert_exact(&collector, &[("w00", written)]);
     // The table says the same.

@@ -458,8 +458,8 @@ fn order_is_kept_over_dozens_of_rolls_and_nothing_comes_twice() {
     assert_exact(&collector, &written);
     sidecar.wait_until_confirmed();
     assert_exact(&collector, &written);
-    let reports = collector.reports();
-    assert!(reports.iter().all(|report| matches!(report.ended, Ended::ByClient | Ended::Not)), "{reports:?}");
-    let open = reports.iter().filter(|report| report.ended == Ended::Not).count();
-    assert!(open <= 2, "at most two connections at once: {open}");
+    // One that was begun ahead and not needed may be given up, but none that has carried anything.
+    let mut used = collector.reports();
+    used.retain(|report| report.messages > 0);
+    assert!(used.len() > 30 && used.iter().all(|report| report.ended == Ended::ByClient), "{used:?}");
 }
