@@ -1,7 +1,7 @@
 //! The contract's defaults: what a missing field means.
 //!
 //! They are for people who write the file by hand. The operator writes every field, and so does
-//! [`render`](crate::render), so a later change of a default never changes a sidecar that runs.
+//! [`render`](crate::render()), so a later change of a default never changes a sidecar that runs.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
 //! The contract between operator and sidecar: the configuration file `config.v1.json`.
 //!
 //! In comes the text of one file, out comes a [`Config`] whose every value is checked, or a [`ParseError`]
-//! that names each field at fault and says what to write instead. [`render`] goes the other way and writes
+//! that names each field at fault and says what to write instead. [`render()`] goes the other way and writes
 //! every setting explicitly, so that what it prints is also the answer to "what is in effect?".
 //!
 //! What always holds: the package keeps no state and opens no file, but for the machine's time zone database, in
-//! which it looks up the zones of schedules; what [`render`] writes [`parse`] reads back equal; no key is ignored.
+//! which it looks up the zones of schedules; what [`render()`] writes [`parse()`] reads back equal; no key is ignored.
 //!
 //! The README beside this package is the reference of every field.
 

@@ -13,7 +13,7 @@ use crate::types::{
 use crate::units::format_duration;
 
 /// Writes a configuration as the text of a file: indented JSON that ends with a line feed, in the order of the
-/// reference. Equal configurations give equal text, and [`parse`](crate::parse) reads it back equal.
+/// reference. Equal configurations give equal text, and [`parse`](crate::parse()) reads it back equal.
 pub fn render(config: &Config) -> String {
     // Serializing fails only for maps with keys that are no text, and there are none in the file.
     let mut text = serde_json::to_string_pretty(&file(config)).unwrap_or_default();

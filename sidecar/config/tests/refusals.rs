@@ -234,7 +234,12 @@ fn when_a_file_is_due() {
         (
             "/logs/0/rotate/when/schedule",
             json!("x * * * *"),
-            r#"logs[0].rotate.when.schedule: "x * * * *" is not a schedule: malformed expression"#,
+            r#"logs[0].rotate.when.schedule: "x * * * *" is not a schedule: write numbers, and names such as MON or JAN; L, W and # are not supported"#,
+        ),
+        (
+            "/logs/0/rotate/when/schedule",
+            json!("0 0 L * *"),
+            r#"logs[0].rotate.when.schedule: "0 0 L * *" is not a schedule: write numbers, and names such as MON or JAN; L, W and # are not supported"#,
         ),
     ] {
         check(pointer, value, expected);

@@ -3,6 +3,8 @@
 //! Generations take turns, a chunk each, so that a busy log does not hold up a quiet one; of one stream the
 //! sealed generations come first and in order.
 
+mod outcome;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,9 +16,7 @@ use crate::hub::{FeedKey, Hub, Inbox};
 use crate::metrics::Metrics;
 use crate::read::source::ReadError;
 use crate::rotate::naming::Form;
-use crate::stream::deliver::Confirmed;
 use crate::stream::feed::{Feed, GenerationKey};
-use crate::stream::open::fingerprint_before;
 use crate::stream::volume::Volume;
 use crate::syslog::message::Header;
 
@@ -224,23 +224,6 @@ impl Queue {
         false
     }
 
-    /// The rest of a sealed file is gone: somebody else deleted or truncated it. Counted, told, and passed over.
-    fn lose(&mut self, key: &FeedKey, now: Instant) {
-        let Some(track) = self.tracks.get_mut(key) else { return };
-        let bytes = track.feed.size().saturating_sub(self.flight.sent(key));
-        self.metrics.lost(&track.feed.log, &self.destination, bytes);
-        tracing::error!(
-            stream = &*key.1.stream,
-            generation = key.1.number,
-            destination = self.destination,
-            bytes,
-            "an archive was deleted or truncated by somebody else before it was confirmed"
-        );
-        track.give_up();
-        self.flight.send(key, track.feed.size(), now);
-        self.stale = true;
-    }
-
     /// When to try again what could not be read.
     pub fn retry_at(&self) -> Option<Instant> {
         self.retry_at
@@ -255,51 +238,6 @@ impl Queue {
         let entry = self.unproven.entry(log.full_name()).or_insert_with(|| (log.clone(), 0, 0));
         entry.1 += filled.unproved_lines;
         entry.2 += filled.unproved_bytes;
-    }
-
-    /// Everything sent so far is confirmed: cursors move, and are on disk when this returns.
-    pub fn confirm(&mut self, now: Instant) {
-        let moved = self.flight.confirm(now, self.margin);
-        let mut by_volume: BTreeMap<usize, (Arc<Volume>, Vec<Confirmed>)> = BTreeMap::new();
-        for ((index, key), position) in moved {
-            let Some(track) = self.tracks.get_mut(&(index, key.clone())) else { continue };
-            track.prove(position);
-            let fingerprint = match track.feed.source() {
-                crate::stream::feed::Source::Open(file) => {
-                    fingerprint_before(&file, position).ok().flatten().unwrap_or_default()
-                }
-                // A sealed file is recognised by its name and length.
-                _ => Default::default(),
-            };
-            let volume = track.volume.clone();
-            by_volume.entry(index).or_insert_with(|| (volume, Vec::new())).1.push(Confirmed {
-                key,
-                position,
-                fingerprint,
-            });
-        }
-        for (volume, confirmed) in by_volume.values() {
-            volume.confirm(&self.destination, confirmed);
-        }
-        for (log, lines, bytes) in std::mem::take(&mut self.unproven).into_values() {
-            self.metrics.confirmed(&log, &self.destination, lines, bytes);
-        }
-        // Retention and compression may have waited for this.
-        self.hub.rotator.wake();
-    }
-
-    /// The connection broke: goes back to what is confirmed, less the margin. Returns the bytes to send again.
-    pub fn rewind(&mut self, now: Instant) -> u64 {
-        self.unproven.clear();
-        let mut bytes = 0;
-        for (key, from, to) in self.flight.rewind(now, self.margin) {
-            bytes += from - to;
-            if let Some(track) = self.tracks.get_mut(&key) {
-                track.rewind(to);
-            }
-        }
-        self.stale = true;
-        bytes
     }
 
     /// Bytes sent and not confirmed.

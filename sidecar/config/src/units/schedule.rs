@@ -47,6 +47,11 @@ impl Schedule {
     pub fn new(text: &str, time_zone: &str) -> Result<Self, ValueError> {
         Self::check_time_zone(time_zone)?;
         let fields = fields(text)?;
+        if !has_only_known_words(&fields) {
+            return Err(ValueError::new(format!(
+                "{text:?} is not a schedule: write numbers, and names such as MON or JAN; L, W and # are not supported"
+            )));
+        }
         let crontab = cronexpr::parse_crontab(&format!("{fields} {time_zone}"))
             .map_err(|error| ValueError::new(format!("{text:?} is not a schedule: {}", last_line(&error))))?;
         let schedule = Self { text: text.to_owned(), time_zone: time_zone.to_owned(), crontab };
@@ -97,6 +102,14 @@ impl Schedule {
         }
         Ok(self.crontab.find_next(cronexpr::MakeTimestamp(start)).ok().map(|time| time.timestamp()))
     }
+}
+
+/// Numbers and names of three letters. The letters that other crons add for last days and working days are refused:
+/// the parser overlooks the last day of December.
+fn has_only_known_words(fields: &str) -> bool {
+    let mut words =
+        fields.split(|letter: char| !letter.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+    !fields.contains('#') && words.all(|word| word.len() == 3)
 }
 
 /// By text and time zone: the rest is made of them.
