@@ -39,6 +39,16 @@ impl Rotator {
             };
             asker.outcome.streams.push(StreamOutcome { path, outcome, failed: false });
         }
+        for waiting in self.waiting.iter().filter(|waiting| !waiting.gave_up) {
+            let (feed, name) = (&waiting.feed, &waiting.feed.log.log.name);
+            let wanted =
+                log.as_ref().is_none_or(|log| *log == name.to_string() || *log == feed.log.full_name());
+            let path = waiting.volume.absolute(&feed.key.stream).display().to_string();
+            if wanted && !asker.outcome.streams.iter().any(|known| known.path == path) {
+                let outcome = "is being rotated already".to_owned();
+                asker.outcome.streams.push(StreamOutcome { path, outcome, failed: false });
+            }
+        }
         asker.open = self.rotate_together(ready);
         self.askers.push(asker);
     }
