@@ -256,7 +256,7 @@ fn an_archive_that_somebody_opened_to_write_is_neither_compressed_nor_deleted() 
     log["rotate"]["archive"]["compression"] = json!("Gzip");
     log["rotate"]["retention"] = json!({ "count": 10 });
     sidecar.restart_with(&forwarded(&[log], receiver.port()));
-    scene.wait("a try to compress it", || sidecar.output().contains("somebody writes to a sealed archive"));
+    sidecar.wait_for_stream("it to be known as open", |stream| !stream.held.is_empty());
     assert!(archive.exists());
     append(&archive, &lines(20, 25));
     receiver.wait_for_exactly(1, 25);
