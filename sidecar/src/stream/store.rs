@@ -72,24 +72,11 @@ impl Store {
     /// Opens or creates `path` with mode 0600.
     pub fn open(path: &Path) -> Result<Opened, StoreError> {
         let at = |source| StoreError::Io { path: path.to_owned(), source };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
-            .open(path)
-            .map_err(at)?;
+        let file = open_private(path).map_err(at)?;
         let size = file.metadata().map_err(at)?.len();
         let slot_bytes = (size / 2).max(FIRST_SLOT_BYTES);
         allocate(&file, slot_bytes).map_err(at)?;
-        let found = [read_slot(&file, 0, slot_bytes), read_slot(&file, slot_bytes, slot_bytes)];
-        let newest = found
-            .into_iter()
-            .enumerate()
-            .filter_map(|(slot, content)| content.map(|(sequence, bytes)| (sequence, slot as u64, bytes)))
-            .max_by_key(|(sequence, ..)| *sequence);
+        let newest = newest_slot(&file, slot_bytes);
         let torn = newest.is_none() && size > 0 && !is_blank(&file);
         let (sequence, slot, document) = match newest {
             None => (0, 1, None),
@@ -206,8 +193,27 @@ pub fn peek(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         Err(error) => return Err(at(error)),
     };
     let slot_bytes = (file.metadata().map_err(at)?.len() / 2).max(FIRST_SLOT_BYTES);
-    let slots = [read_slot(&file, 0, slot_bytes), read_slot(&file, slot_bytes, slot_bytes)];
-    Ok(slots.into_iter().flatten().max_by_key(|(sequence, _)| *sequence).map(|(_, bytes)| bytes))
+    Ok(newest_slot(&file, slot_bytes).map(|(.., bytes)| bytes))
+}
+
+/// Opens or makes a file that is only ours, never through a symlink.
+fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+        .open(path)
+}
+
+/// Sequence, slot and body of the newest whole document.
+fn newest_slot(file: &File, slot_bytes: u64) -> Option<(u64, u64, Vec<u8>)> {
+    let read = |slot: u64| {
+        read_slot(file, slot * slot_bytes, slot_bytes).map(|(sequence, body)| (sequence, slot, body))
+    };
+    [0, 1].into_iter().filter_map(read).max_by_key(|(sequence, ..)| *sequence)
 }
 
 /// Reserves both slots. A file system without fallocate(2) gets the blocks when they are first written.
@@ -265,15 +271,7 @@ impl Lock {
     /// that two processes cannot hold locks on two files of one name.
     pub fn take(path: &Path) -> Result<Option<Lock>, StoreError> {
         let at = |source| StoreError::Io { path: path.to_owned(), source };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
-            .open(path)
-            .map_err(at)?;
+        let file = open_private(path).map_err(at)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Lock { _file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
