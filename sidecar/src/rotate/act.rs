@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -11,7 +12,8 @@ use super::naming::archive_name;
 use crate::files::directory::Directory;
 use crate::files::{FileError, FileId};
 use crate::settings::LogSettings;
-use crate::stream::feed::{Feed, Source};
+use crate::stream::feed::{Feed, GenerationKey, Source};
+use crate::stream::open::Opened;
 use crate::stream::turn::TurnError;
 use crate::stream::volume::Volume;
 
@@ -30,8 +32,8 @@ pub enum ActError {
     /// A file that is open.
     #[error("cannot look at an open file: {0}")]
     Io(#[from] std::io::Error),
-    /// The app replaced its file at the same moment.
-    #[error("the app replaced its file meanwhile; it is left as it is")]
+    /// The app replaced its file, and took that one away too.
+    #[error("the app replaced its file meanwhile; what stands there now is looked at again")]
     Replaced,
     /// The live file is not open.
     #[error("the live file is not known yet")]
@@ -57,8 +59,9 @@ impl Scene {
     }
 }
 
-/// Rotates one stream whose live generation is `live`.
-pub fn rotate(volume: &Volume, log: &LogSettings, live: &Feed) -> Result<(), ActError> {
+/// Rotates one stream whose live generation is `live`. Returns the feed of what was archived, which is another one if
+/// the app replaced its file just before.
+pub fn rotate(volume: &Volume, log: &LogSettings, live: &Feed) -> Result<Arc<Feed>, ActError> {
     let stream = &*live.key.stream;
     let Source::Open(file) = live.source() else { return Err(ActError::NotOpen) };
     let scene = scene(volume, log, stream, live.key.number)?;
@@ -67,9 +70,10 @@ pub fn rotate(volume: &Volume, log: &LogSettings, live: &Feed) -> Result<(), Act
     let wanted = Wanted { mode: mode.map(|mode| mode.bits()), ..Wanted::default() };
     let old = FileId::of(&file.metadata()?);
     volume.intend(stream, archive_path)?;
-    let exchanged = exchange(&scene, &file, old, wanted);
-    let swapped = match exchanged {
-        Ok(swapped) => swapped,
+    let exchanged = exchange(&scene, &file, wanted)
+        .and_then(|swapped| Ok((stranger(volume, &scene, &swapped, old)?, swapped)));
+    let (stranger, swapped) = match exchanged {
+        Ok(done) => done,
         Err(error) => {
             volume.forget_intent(stream);
             return Err(error);
@@ -85,7 +89,8 @@ pub fn rotate(volume: &Volume, log: &LogSettings, live: &Feed) -> Result<(), Act
     if let Err(error) = &new {
         tracing::warn!(stream, %error, "the new file cannot be opened yet");
     }
-    Ok(volume.exchanged(stream, archive_path, new.ok())?)
+    let number = volume.exchanged(stream, archive_path, new.ok(), stranger)?;
+    volume.feed(&GenerationKey { stream: live.key.stream.clone(), number }).ok_or(ActError::NotOpen)
 }
 
 fn scene(volume: &Volume, log: &LogSettings, stream: &str, number: u64) -> Result<Scene, ActError> {
@@ -106,20 +111,32 @@ fn scene(volume: &Volume, log: &LogSettings, stream: &str, number: u64) -> Resul
     Ok(Scene { live_directory, archive_directory, live_name, archive_name, archive_path })
 }
 
-fn exchange(scene: &Scene, file: &std::fs::File, old: FileId, wanted: Wanted) -> Result<Swapped, ActError> {
+fn exchange(scene: &Scene, file: &std::fs::File, wanted: Wanted) -> Result<Swapped, ActError> {
     let places = scene.places();
     let prepared = prepare(places, file, wanted)?;
     let mut swapped = swap(places, prepared.new, wanted)?;
     swapped.not_copied.extend(prepared.not_copied);
+    Ok(swapped)
+}
+
+/// What stands at the archive's name if it is not `old`: the app replaced its file just before the exchange, which
+/// has rotated the app's new file then. The names stay: putting them back could take away what the app has opened
+/// since.
+fn stranger(
+    volume: &Volume,
+    scene: &Scene,
+    swapped: &Swapped,
+    old: FileId,
+) -> Result<Option<Opened>, ActError> {
     if swapped.archive == Some(old) {
-        return Ok(swapped);
+        return Ok(None);
     }
-    // What was live was not the file we know. Names are put back; the watcher will see the app's new file.
-    if let Some(other) = swapped.archive {
-        undo(places, other, prepared.new)?;
-        discard(places, prepared.new)?;
+    let path = scene.archive_path.to_str().ok_or(ActError::NotOpen)?;
+    match volume.open_log(path) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if error.is_absent() => Err(ActError::Replaced),
+        Err(error) => Err(error.into()),
     }
-    Err(ActError::Replaced)
 }
 
 /// Puts the names back after nobody reopened. Returns false if the new file is in use after all: then the names

@@ -194,6 +194,17 @@ impl Stream {
         self.generations.iter().rev().find(|generation| generation.stage == Stage::Live)
     }
 
+    /// The live generation stands at `archive` now, a name of ours. Returns its number, if there was one.
+    pub fn archive_live(&mut self, archive: &str, at: i64, boot: Option<BootTime>) -> Option<u64> {
+        let live = self.generations.iter_mut().rev().find(|known| known.stage == Stage::Live)?;
+        live.stage = Stage::Old;
+        live.path = archive.to_owned();
+        live.ours = true;
+        live.retired_at = Some(at);
+        live.retired_boot = boot;
+        Some(live.number)
+    }
+
     /// Whether the rotator is changing names: what stands where means nothing until it is done.
     pub fn is_busy(&self) -> bool {
         self.intent.is_some() || self.putting_back

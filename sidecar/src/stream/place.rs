@@ -53,18 +53,11 @@ impl Volume {
         if !inner.ledger.streams.contains_key(path) {
             self.adopt_archives(&mut inner, path, log);
         }
-        inner.retire_live(self, path);
-        if inner.comes_back(path, &opened) {
-            inner.write();
-            drop(inner);
-            self.bump();
-            return Placed::Known;
-        }
-        let feed = inner.begin(path, log, opened);
+        let begun = inner.replace_live(self, path, log, opened);
         inner.write();
         drop(inner);
         self.bump();
-        Placed::New(feed)
+        begun.map_or(Placed::Known, Placed::New)
     }
 
     /// The file of an open feed became shorter, or its bytes before a known position changed: what was not read
@@ -151,6 +144,19 @@ impl Inner {
             let is_there = generation.stage.is_open() || generation.is_foreign_archive();
             is_there && generation.id.is_same_file(&opened.id)
         })
+    }
+
+    /// Another file stands at a stream's path: the one that was live has lost it. Returns the feed of the new
+    /// generation; none if it is one of the stream's old files that has come back.
+    pub(super) fn replace_live(
+        &mut self,
+        volume: &Volume,
+        path: &str,
+        log: &Arc<LogSettings>,
+        opened: Opened,
+    ) -> Option<Arc<Feed>> {
+        self.retire_live(volume, path);
+        (!self.comes_back(path, &opened)).then(|| self.begin(path, log, opened))
     }
 
     /// An old file of the stream stands at its path again: it goes on where it was. Returns whether that is so.

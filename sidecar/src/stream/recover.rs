@@ -32,7 +32,7 @@ pub enum Outcome {
     Prepared,
     /// The exchange happened.
     Exchanged,
-    /// Somebody else changed the directory: identities decide, file by file.
+    /// The app replaced its file meanwhile: what stands at the archive's name is another file than expected.
     Foreign,
 }
 
@@ -54,7 +54,7 @@ impl Volume {
         let names: Vec<String> = inner.ledger.streams.keys().cloned().collect();
         for name in names {
             let Some(log) = owner(&self.absolute(&name)) else { continue };
-            self.resume_rotation(&mut inner, &name, &mut found);
+            self.resume_rotation(&mut inner, &name, &log, &mut found);
             self.resume_put_back(&mut inner, &name, &mut found);
             self.find_generations(&mut inner, &name, &log, &mut found);
         }
@@ -65,30 +65,27 @@ impl Volume {
         found
     }
 
-    fn resume_rotation(&self, inner: &mut Inner, name: &str, found: &mut Recovered) {
+    fn resume_rotation(&self, inner: &mut Inner, name: &str, log: &Arc<LogSettings>, found: &mut Recovered) {
         let Some(stream) = inner.ledger.streams.get_mut(name) else { return };
         let Some(Intent { archive, old }) = stream.intent.take() else { return };
         let at = |path: &str| self.open_log(path).ok();
         let (at_archive, at_live) = (at(&archive), at(name));
         let seen = at_archive.as_ref().map(|opened| (&opened.id, opened.size));
-        match outcome(&old, seen, at_live.as_ref().map(|opened| &opened.id)) {
-            Outcome::NotBegun | Outcome::Foreign => return,
-            Outcome::Prepared => {
-                // Ours: we announced this name before creating it, and it is empty.
-                self.remove_left_over(&archive);
-            }
-            Outcome::Exchanged => {
-                if let Some(live) =
-                    stream.generations.iter_mut().rev().find(|known| known.stage == Stage::Live)
-                {
-                    live.stage = Stage::Old;
-                    live.path = archive;
-                    live.ours = true;
-                    live.retired_at = Some(now_micros());
-                    live.retired_boot = super::turn::boot_time();
-                }
+        match (outcome(&old, seen, at_live.as_ref().map(|opened| &opened.id)), at_archive) {
+            // Ours: we announced this name before creating it, and it is empty.
+            (Outcome::Prepared, _) => self.remove_left_over(&archive),
+            (Outcome::Exchanged, _) => {
+                stream.archive_live(&archive, now_micros(), super::turn::boot_time());
                 stream.rotated_at = now_micros();
             }
+            // What the app put in its log's place just before the exchange; or our own new file, which is empty.
+            (Outcome::Foreign, Some(stranger)) => {
+                inner.replace_live(self, name, log, stranger);
+                if let Some(stream) = inner.ledger.streams.get_mut(name) {
+                    stream.archive_live(&archive, now_micros(), super::turn::boot_time());
+                }
+            }
+            (Outcome::NotBegun | Outcome::Foreign, _) => return,
         }
         found.resumed.push(name.to_owned());
     }

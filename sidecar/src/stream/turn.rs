@@ -63,28 +63,34 @@ impl Volume {
     }
 
     /// The exchange is done: the live file is the archive now, and `new` carries the path. Without it, because it could
-    /// not be opened, the watcher will find what stands there.
-    pub fn exchanged(&self, stream: &str, archive: &str, new: Option<Opened>) -> Result<(), TurnError> {
+    /// not be opened, the watcher will find what stands there. `stranger` is the archive if the app replaced its file
+    /// just before: a generation that nobody has seen yet, and that the app may be writing. Returns the number of the
+    /// generation that was archived.
+    pub fn exchanged(
+        &self,
+        stream: &str,
+        archive: &str,
+        new: Option<Opened>,
+        stranger: Option<Opened>,
+    ) -> Result<u64, TurnError> {
         let mut inner = self.inner();
         let changed = || TurnError::Changed(stream.to_owned());
         let log = inner.logs.get(stream).cloned().ok_or_else(changed)?;
+        if let Some(stranger) = stranger {
+            inner.replace_live(self, stream, &log, stranger);
+        }
         let record = inner.ledger.streams.get_mut(stream).ok_or_else(changed)?;
         record.intent = None;
         record.rotated_at = now_micros();
-        let live = record.generations.iter_mut().rev().find(|known| known.stage == Stage::Live);
-        let live = live.ok_or_else(changed)?;
-        live.stage = Stage::Old;
-        live.path = archive.to_owned();
-        live.ours = true;
-        live.retired_at = Some(now_micros());
-        live.retired_boot = boot_time();
+        let number = record.archive_live(archive, now_micros(), boot_time()).ok_or_else(changed)?;
         if let Some(new) = new {
             inner.begin(stream, &log, new);
         }
         let written = self.write_through(inner);
         // Whether or not it is on disk: this is how things stand, and everybody has to know.
         self.bump();
-        Ok(written?)
+        written?;
+        Ok(number)
     }
 
     /// The names are going to be exchanged back, or that is over: until then nobody else judges what stands where.

@@ -119,9 +119,9 @@ impl Rotator {
         let key = (volume.base.clone(), feed.key.stream.clone());
         let path = volume.absolute(&feed.key.stream);
         match rotate(&volume, &log, &feed) {
-            Ok(()) => {
-                tracing::info!(path = %path.display(), generation = feed.key.number, bytes = feed.size(), "rotated");
-                self.wait_for(campaign, &volume, feed);
+            Ok(archived) => {
+                tracing::info!(path = %path.display(), generation = archived.key.number, bytes = archived.size(), "rotated");
+                self.wait_for(campaign, &volume, archived);
             }
             Err(error) => {
                 self.metrics.rotated(&log, "rename", "failed");
