@@ -1,0 +1,2 @@
+//! Writes the CRDs as YAML.
+fn main() {}

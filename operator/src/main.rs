@@ -1,0 +1,2 @@
+//! `capstan-operator`: arguments, logging, run, exit code.
+fn main() {}
