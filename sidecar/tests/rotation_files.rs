@@ -246,6 +246,7 @@ fn an_archive_that_somebody_opened_to_write_is_neither_compressed_nor_deleted() 
     let holder = File::options().append(true).open(&archive).unwrap();
     // First beyond a count of 1 …
     log["rotate"]["retention"] = json!({ "count": 1 });
+    sidecar.stop();
     sidecar.restart_with(&forwarded(&[log.clone()], receiver.port()));
     write_and_rotate(&scene, &sidecar, 10, 20);
     scene.wait("a try to delete it", || {
@@ -255,6 +256,8 @@ fn an_archive_that_somebody_opened_to_write_is_neither_compressed_nor_deleted() 
     // … then to be compressed. What is written to it all the same is read and forwarded.
     log["rotate"]["archive"]["compression"] = json!("Gzip");
     log["rotate"]["retention"] = json!({ "count": 10 });
+    // In order, so that nothing is sent twice.
+    sidecar.stop();
     sidecar.restart_with(&forwarded(&[log], receiver.port()));
     sidecar.wait_for_stream("it to be known as open", |stream| !stream.held.is_empty());
     assert!(archive.exists());

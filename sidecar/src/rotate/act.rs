@@ -177,3 +177,85 @@ fn try_put_back(volume: &Volume, log: &LogSettings, old: &Feed, new: &Feed) -> R
     volume.restored(stream, old.key.number)?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::settings::Settings;
+    use crate::stream::ledger::{Intent, Stage};
+    use crate::stream::place::Placed;
+
+    /// A volume with one log that is live, and its feed.
+    fn live(directory: &Path) -> (Volume, Arc<LogSettings>, Arc<Feed>) {
+        fs::write(directory.join("app.log"), "old\n").unwrap();
+        let volume = Volume::open(directory).unwrap();
+        let log = log(directory);
+        let Placed::New(feed) = volume.place("app.log", &log) else { panic!("a new log") };
+        (volume, log, feed)
+    }
+
+    fn log(directory: &Path) -> Arc<LogSettings> {
+        let config = format!(
+            r#"{{"version":1,"policy":"test","logs":[{{"name":"app","files":{{"include":["{}/app.log"]}},
+            "rotate":{{"when":{{"size":"1k"}},"reopen":{{"none":{{}}}},"retention":{{"count":9}}}}}}]}}"#,
+            directory.display()
+        );
+        Settings::from_configs(vec![capstan_config::parse(config.as_bytes()).unwrap()]).logs[0].clone()
+    }
+
+    fn replace(directory: &Path) {
+        fs::rename(directory.join("app.log"), directory.join("app.log.mine")).unwrap();
+        fs::write(directory.join("app.log"), "its own\n").unwrap();
+    }
+
+    /// Content and stage of each generation.
+    fn generations(volume: &Volume) -> Vec<(u64, String, Stage)> {
+        let stream = volume.stream("app.log").unwrap();
+        let text = |path: &str| fs::read_to_string(volume.absolute(path)).unwrap();
+        stream.generations.iter().map(|known| (known.number, text(&known.path), known.stage)).collect()
+    }
+
+    #[test]
+    fn what_the_app_put_in_its_logs_place_just_before_is_archived_and_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let (volume, log, feed) = live(directory.path());
+        replace(directory.path());
+        let archived = rotate(&volume, &log, &feed).unwrap();
+        assert_eq!(archived.key.number, 2);
+        let expected = [(1, "old\n", Stage::Old), (2, "its own\n", Stage::Old), (3, "", Stage::Live)];
+        assert_eq!(
+            generations(&volume),
+            expected.map(|(number, text, stage)| (number, text.to_owned(), stage))
+        );
+        let stream = volume.stream("app.log").unwrap();
+        assert_eq!(
+            stream.generations.iter().map(|known| known.ours).collect::<Vec<_>>(),
+            [false, true, false]
+        );
+    }
+
+    #[test]
+    fn a_crash_just_after_such_an_exchange_leaves_nothing_unknown() {
+        let directory = tempfile::tempdir().unwrap();
+        let (volume, log, _) = live(directory.path());
+        let archive = "archive/app.log.20260101T000000Z.000001";
+        volume.intend("app.log", archive).unwrap();
+        assert!(matches!(volume.stream("app.log").unwrap().intent, Some(Intent { .. })));
+        drop(volume);
+        // What the exchange would have left.
+        replace(directory.path());
+        fs::create_dir_all(directory.path().join("archive")).unwrap();
+        fs::rename(directory.path().join("app.log"), directory.path().join(archive)).unwrap();
+        fs::write(directory.path().join("app.log"), "").unwrap();
+        let volume = Volume::open(directory.path()).unwrap();
+        volume.recover(|_| Some(log.clone()));
+        assert!(matches!(volume.place("app.log", &log), Placed::New(_)));
+        let expected = [(1, "old\n", Stage::Old), (2, "its own\n", Stage::Old), (3, "", Stage::Live)];
+        assert_eq!(
+            generations(&volume),
+            expected.map(|(number, text, stage)| (number, text.to_owned(), stage))
+        );
+    }
+}
