@@ -35,7 +35,7 @@ fn refused_until_mended(
     assert!(problems.contains("destination central: "), "{problems}");
     assert!(sidecar.log().contains("cannot connect"), "{message}");
     assert_eq!(collector.message_count(), 0, "{message}");
-    assert_eq!(sidecar.metric("lag_bytes", &[("destination", "central")]), 10_000.0);
+    sidecar.counts("lag_bytes", &[("destination", "central")], 10_000.0);
     mend();
     assert_exact(collector, &[("w00", 100)]);
     sidecar.wait_until_confirmed();
@@ -312,7 +312,7 @@ fn unusable(spoil: impl FnOnce(&Sidecar), message: &str) {
     drop(fs::remove_dir(sidecar.config_file()));
     sidecar.write_config(&good);
     assert_exact(&collector, &[("w00", 100)]);
-    assert_eq!(sidecar.metric("config_valid", &[]), 1.0);
+    sidecar.counts("config_valid", &[], 1.0);
     assert!(problems().is_empty(), "{:?}", problems());
     sidecar.terminate();
 }

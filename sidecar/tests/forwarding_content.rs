@@ -127,7 +127,7 @@ fn a_line_that_is_too_long_is_cut_marked_and_counted_once() {
     collector.end_connections(capstan_peers::collector::Ending::Reset);
     eventually("the replay", || collector.message_count() == 6);
     let reason = [("policy", "web"), ("log", "app"), ("reason", "cut")];
-    assert_eq!(sidecar.metric("dropped_lines_total", &reason), 2.0);
+    sidecar.counts("dropped_lines_total", &reason, 2.0);
     sidecar.terminate();
     let bodies = bodies(&collector);
     assert_eq!(bodies[0], vec![b'a'; 1000]);

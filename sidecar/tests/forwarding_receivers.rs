@@ -79,8 +79,8 @@ fn only_what_was_sent_within_the_margin_or_is_unconfirmed_is_sent_again() {
     assert_eq!(comparison.duplicated, 500, "{comparison}");
     assert_eq!((count_of(&collector, 0, 499), count_of(&collector, 0, 500)), (1, 2));
     let again = [("policy", "web"), ("log", "app"), ("destination", "central")];
-    assert_eq!(sidecar.metric("replayed_lines_total", &again), 500.0);
-    assert_eq!(sidecar.metric("replays_total", &[("destination", "central")]), 1.0);
+    sidecar.counts("replayed_lines_total", &again, 500.0);
+    sidecar.counts("replays_total", &[("destination", "central")], 1.0);
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn a_receiver_that_never_answers_a_close_is_believed_after_the_third_and_that_is
         let comparison = assert_complete(&collector, &[("w00", 100)]);
         assert_eq!(comparison.duplicated, 200, "{answer:?}: {comparison}");
         eventually("the level of proof", || sidecar.destination("central")["proof"] == "Acked");
-        assert_eq!(sidecar.metric("proof_level", &[("destination", "central")]), 1.0);
+        sidecar.counts("proof_level", &[("destination", "central")], 1.0);
         sidecar.wait_for_error("central", "it did not close in answer to our close");
         // From now on nothing comes twice.
         for _ in 0..3 {
@@ -360,7 +360,7 @@ fn a_receiver_that_does_not_shake_hands_or_refuses_for_a_while_gets_everything_l
     let destination = scene.destination("central", collector.port()).delivery("handshakeTimeout", "300ms");
     let sidecar = scene.sidecar(vec![forwarded("app", &log, "central")], vec![destination]);
     assert_complete(&collector, &[("w00", 100)]);
-    assert_eq!(sidecar.metric("connects_total", &[("result", "handshake_deadline")]), 2.0);
+    sidecar.counts("connects_total", &[("result", "handshake_deadline")], 2.0);
     sidecar.wait_until_confirmed();
     collector.refuse();
     collector.end_connections(Ending::Orderly);

@@ -87,7 +87,7 @@ fn what_is_no_plain_file_with_one_name_is_refused_and_said() {
         assert!(problem.contains("refused") && problem.contains(reason), "{problem}");
         assert!(sidecar.output().contains(&format!("refused: {reason}")));
     }
-    assert_eq!(sidecar.metric("refused_files_total", &[]), 4.0);
+    sidecar.counts("refused_files_total", &[], 4.0);
     assert_eq!(sidecar.command(&["rotate"]).out.matches("rotated").count(), 0);
     // Put right, they are logs like any other.
     fs::remove_file(scene.path("again")).unwrap();
@@ -149,7 +149,7 @@ fn a_count_keeps_the_newest_archives() {
     let left = scene.wait_for_compressed(3);
     let numbers: Vec<&str> = left.iter().map(|name| name.split('.').nth(3).unwrap()).collect();
     assert_eq!(numbers, ["000004", "000005", "000006"]);
-    assert_eq!(sidecar.metric("deletions_total", &[("reason", "count")]), 3.0);
+    sidecar.counts("deletions_total", &[("reason", "count")], 3.0);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_total_size_deletes_the_oldest_first() {
     }
     scene.wait("deletions", || scene.archives().len() == 2);
     assert!(scene.archives()[0].ends_with(".000004"), "{:?}", scene.archives());
-    assert_eq!(sidecar.metric("deletions_total", &[("reason", "total_size")]), 3.0);
+    sidecar.counts("deletions_total", &[("reason", "total_size")], 3.0);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn an_age_deletes_what_is_older_and_a_file_of_somebody_else_stays() {
     sidecar.restart();
     scene.wait("deletions", || scene.archives().len() == 1 + foreign.len());
     assert!(scene.archives().iter().any(|name| name.ends_with(".000003.gz")), "{:?}", scene.archives());
-    assert_eq!(sidecar.metric("deletions_total", &[("reason", "age")]), 2.0);
+    sidecar.counts("deletions_total", &[("reason", "age")], 2.0);
 }
 
 #[test]
@@ -226,9 +226,9 @@ fn archives_that_are_deleted_unconfirmed_are_counted_and_said() {
         write_and_rotate(&scene, &sidecar, round * 10, round * 10 + 10);
     }
     scene.wait_for_compressed(1);
-    assert_eq!(sidecar.metric("deletions_total", &[("reason", "count")]), 4.0);
+    sidecar.counts("deletions_total", &[("reason", "count")], 4.0);
     let lost = lines(0, 40).len() as f64;
-    assert_eq!(sidecar.metric("lost_bytes_total", &[("destination", "receiver")]), lost);
+    sidecar.counts("lost_bytes_total", &[("destination", "receiver")], lost);
     assert!(sidecar.output().contains("whenUnconfirmed is Delete"));
     receiver.come();
     scene.wait("the rest", || receiver.tally().lines == 10);

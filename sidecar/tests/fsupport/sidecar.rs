@@ -153,6 +153,16 @@ impl Sidecar {
         self.metrics().sum(&format!("capstan_sidecar_{name}"), labels)
     }
 
+    /// Waits until a counter has come to `value`, and asserts that it is not beyond: what is counted is done a moment
+    /// before it is counted.
+    pub fn counts(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let deadline = std::time::Instant::now() + LONG;
+        while self.metric(name, labels) < value && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(self.metric(name, labels), value, "{name} {labels:?}");
+    }
+
     pub fn status(&self) -> Value {
         serde_json::from_str(&self.get("/status").body).unwrap()
     }

@@ -112,6 +112,16 @@ impl Sidecar {
         samples.sum()
     }
 
+    /// Waits until a counter has come to `value`, and asserts that it is not beyond: what is counted is done a moment
+    /// before it is counted.
+    pub fn counts(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let deadline = std::time::Instant::now() + LONG;
+        while self.metric(name, labels) < value && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(self.metric(name, labels), value, "{name} {labels:?}");
+    }
+
     /// Waits until the status is as wanted, and returns it.
     pub fn wait_for(&self, what: &str, condition: impl Fn(&Status) -> bool) -> Status {
         let mut last = self.status();
