@@ -8,12 +8,17 @@ pub mod table;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use capstan_config::names::{ADMIN_PORT, POLICIES_DIRECTORY};
+use capstan_config::names::{ADMIN_PORT, ANNOTATIONS_FILE, POLICIES_DIRECTORY, TERMINATION_LOG};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app;
+use crate::pod::Pod;
+
+/// How long a stop may take if nobody says: the default of pods.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// Rotates log files without losing a line, proves that the app reopened them, and forwards every line over
 /// syslog-TLS at least once.
@@ -31,7 +36,8 @@ pub enum Command {
     /// Rotate and forward until SIGTERM or SIGINT: the main job
     ///
     /// Logs go to standard output as JSON lines; CAPSTAN_LOG sets their level (error, warn, info, debug).
-    /// A configuration that cannot be used is reported and tried again; it never ends the process.
+    /// The configuration may change, come later, and go: a change takes effect within a second (SIGHUP: now), and what
+    /// cannot be used is reported, while the last good configuration goes on. It never ends the process.
     Run {
         /// Where the configuration is.
         #[command(flatten)]
@@ -39,12 +45,18 @@ pub enum Command {
         /// Serve /metrics, /healthz and /status here; "none" for the control sockets beside the logs only
         #[arg(long, value_name = "ADDR", default_value_t = Listen::default())]
         listen: Listen,
-        /// How long a stop may take: the pod's grace period, or a service's stop timeout
-        #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = capstan_config::parse_duration)]
-        grace: Duration,
+        /// How long a stop may take: a service's stop timeout [default: the pod's grace period, else 30s]
+        #[arg(long, value_name = "DURATION", value_parser = capstan_config::parse_duration)]
+        grace: Option<Duration>,
         /// HOSTNAME of logs that name none [default: the host's name]
         #[arg(long, value_name = "NAME", env = "CAPSTAN_HOSTNAME")]
         hostname: Option<String>,
+        /// The file of the pod's annotations
+        #[arg(long, value_name = "FILE", env = "CAPSTAN_ANNOTATIONS", default_value = ANNOTATIONS_FILE, hide = true)]
+        annotations: PathBuf,
+        /// The file for a termination message
+        #[arg(long, value_name = "FILE", env = "CAPSTAN_TERMINATION_LOG", default_value = TERMINATION_LOG, hide = true)]
+        termination_log: PathBuf,
     },
     /// Read the configuration, and print the settings that are in effect
     ///
@@ -138,9 +150,20 @@ impl Command {
     /// Carries it out.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Command::Run { config, listen, grace, hostname } => {
+            Command::Run { config, listen, grace, hostname, annotations, termination_log } => {
                 let hostname = hostname.unwrap_or_else(host_name);
-                app::run(&app::Options { config: config.path, listen: listen.0, grace, hostname })?;
+                let pod = Arc::new(Pod::of_environment());
+                let (config, listen) = (config.path, listen.0);
+                let grace = grace.or(pod.grace).unwrap_or(GRACE);
+                app::run(&app::Options {
+                    config,
+                    annotations,
+                    termination_log,
+                    listen,
+                    grace,
+                    hostname,
+                    pod,
+                })?;
                 Ok(ExitCode::SUCCESS)
             }
             Command::Check { config } => Ok(check::run(&config.path)),

@@ -2,21 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::control::{RotateOutcome, RotateRequest};
+use crate::reload::policies::PolicyStatus;
+use crate::settings::Settings;
 use crate::stream::feed::GenerationKey;
 use crate::stream::volume::Volume;
 
 /// Shared by all threads.
 #[derive(Debug, Default)]
 pub struct Hub {
+    settings: RwLock<Arc<Settings>>,
     volumes: RwLock<Vec<Arc<Volume>>>,
     forwarders: RwLock<Vec<Arc<Inbox>>>,
+    /// What is known of the policies, and what is wrong with their files.
+    policies: RwLock<(BTreeMap<String, PolicyStatus>, Vec<String>)>,
+    /// When all logs are to be rotated once.
+    rotate_at: RwLock<Option<Timestamp>>,
     /// Directories that cannot be used, and why.
     problems: Mutex<BTreeMap<PathBuf, String>>,
     /// Paths that match and are no logs, and why.
@@ -31,6 +40,46 @@ pub struct Hub {
 }
 
 impl Hub {
+    /// What is to be done, as of now. Whoever works by it looks here again before the next step.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Something else is to be done from now on.
+    pub fn set_settings(&self, settings: Arc<Settings>) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+        self.rotator.wake();
+    }
+
+    /// The state of the policies.
+    pub fn policies(&self) -> BTreeMap<String, PolicyStatus> {
+        self.policies.read().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// What is wrong with their files.
+    pub fn config_problems(&self) -> Vec<String> {
+        self.policies.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// The state of the policies is this now, and that is wrong.
+    pub fn set_policies(&self, policies: BTreeMap<String, PolicyStatus>, problems: Vec<String>) {
+        *self.policies.write().unwrap_or_else(PoisonError::into_inner) = (policies, problems);
+    }
+
+    /// When all logs are to be rotated once.
+    pub fn rotate_at(&self) -> Option<Timestamp> {
+        *self.rotate_at.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All logs are to be rotated once at this time.
+    pub fn set_rotate_at(&self, at: Option<Timestamp>) {
+        let before =
+            std::mem::replace(&mut *self.rotate_at.write().unwrap_or_else(PoisonError::into_inner), at);
+        if before != at {
+            self.rotator.wake();
+        }
+    }
+
     /// All volumes with a log file so far.
     pub fn volumes(&self) -> Vec<Arc<Volume>> {
         self.volumes.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -95,6 +144,12 @@ impl Hub {
         }
     }
 
+    /// Forgets what concerns other paths than these.
+    pub fn keep_rotation_problems(&self, paths: &BTreeSet<PathBuf>) {
+        let mut problems = self.rotation_problems.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.retain(|path, _| paths.contains(path));
+    }
+
     /// What keeps rotations from coming to their end.
     pub fn rotation_problems(&self) -> Vec<String> {
         let problems = self.rotation_problems.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,10 +167,24 @@ impl Hub {
         self.forwarders.write().unwrap_or_else(PoisonError::into_inner).push(inbox);
     }
 
+    /// Somebody needs to be told no more.
+    pub fn remove_forwarder(&self, inbox: &Arc<Inbox>) {
+        let mut forwarders = self.forwarders.write().unwrap_or_else(PoisonError::into_inner);
+        forwarders.retain(|known| !Arc::ptr_eq(known, inbox));
+    }
+
     /// These files grew.
     pub fn grew(&self, files: &[FeedKey]) {
         for inbox in self.forwarders.read().unwrap_or_else(PoisonError::into_inner).iter() {
             inbox.grown().extend(files.iter().cloned());
+            inbox.notify.notify_one();
+        }
+    }
+
+    /// What was sent is to be proved now: nobody writes any more.
+    pub fn hurry_forwarders(&self) {
+        for inbox in self.forwarders.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            inbox.hurried.store(true, Ordering::Release);
             inbox.notify.notify_one();
         }
     }
@@ -136,6 +205,8 @@ pub type FeedKey = (usize, GenerationKey);
 #[derive(Debug, Default)]
 pub struct Inbox {
     grown: Mutex<BTreeSet<FeedKey>>,
+    /// Whether the proof of what was sent is wanted now.
+    pub hurried: AtomicBool,
     /// Told whenever there is news.
     pub notify: Notify,
 }

@@ -11,6 +11,8 @@
 
 pub mod settings;
 
+pub mod pod;
+
 pub mod files;
 
 pub mod watch;
@@ -34,6 +36,8 @@ pub mod control;
 pub mod admin;
 
 pub mod config_source;
+
+pub mod reload;
 
 pub mod app;
 

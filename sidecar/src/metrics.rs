@@ -2,11 +2,14 @@
 
 pub mod families;
 
+use std::collections::BTreeMap;
+
 use prometheus::{Encoder, Registry, TextEncoder};
 
 use families::Families;
 
 use crate::forward::track::Filled;
+use crate::reload::policies::PolicyStatus;
 use crate::settings::LogSettings;
 
 /// The process's metrics.
@@ -83,6 +86,30 @@ impl Metrics {
     /// How many names are no UTF-8.
     pub fn unreadable_names(&self, count: u64) {
         self.families.unreadable_names.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// What is known of the policies' files.
+    pub fn reloaded(&self, policies: &BTreeMap<String, PolicyStatus>) {
+        for (policy, status) in policies {
+            let good = i64::from(status.error.is_none());
+            self.families.config_reload_ok.with_label_values(&[policy]).set(good);
+            let loaded = status.loaded_at.as_ref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+            if let Some(at) = loaded {
+                let seconds = at.as_millisecond() as f64 / 1000.0;
+                self.families.config_loaded.with_label_values(&[policy]).set(seconds);
+            }
+        }
+    }
+
+    /// Forgets gauges of logs and destinations that may be gone: those that are there are set when somebody looks.
+    pub fn forget_gauges(&self) {
+        let families = &self.families;
+        families.lag_bytes.reset();
+        families.lag_seconds.reset();
+        families.archives.reset();
+        families.archive_bytes.reset();
+        families.connection_up.reset();
+        families.proof_level.reset();
     }
 
     /// An attempt to connect ended.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::forward::status::{DestinationStatus, Proof, SharedStatus};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::reload::policies::PolicyStatus;
 use crate::settings::{LogSettings, Settings};
 use crate::stream::ledger::{Generation, SealedBy, Stage, Stream};
 use crate::stream::volume::{Volume, now_micros};
@@ -42,6 +43,8 @@ pub struct Status {
     pub streams: Vec<StreamStatus>,
     /// By name.
     pub destinations: BTreeMap<String, serde_json::Value>,
+    /// By name.
+    pub policies: BTreeMap<String, PolicyStatus>,
     /// What is wrong, in sentences.
     pub problems: Vec<String>,
 }
@@ -103,6 +106,7 @@ impl View {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             running: true,
             uptime_seconds: self.started.elapsed().as_secs(),
+            policies: self.hub.policies(),
             ..Status::default()
         };
         for volume in self.hub.volumes() {
@@ -119,7 +123,8 @@ impl View {
     }
 
     fn problems(&self, status: &Status) -> Vec<String> {
-        let mut problems: Vec<String> = self.hub.problems().into_values().collect();
+        let mut problems = self.hub.config_problems();
+        problems.extend(self.hub.problems().into_values());
         problems.extend(self.hub.rotation_problems());
         let refusals = self.hub.refusals();
         problems
@@ -188,6 +193,13 @@ impl View {
         for ((policy, log), (count, bytes)) in archives {
             metrics.families.archives.with_label_values(&[&policy, &log]).set(count);
             metrics.families.archive_bytes.with_label_values(&[&policy, &log]).set(bytes);
+        }
+        metrics.families.config_hash_match.reset();
+        for (policy, status) in self.hub.policies() {
+            if let Some(expected) = &status.expected {
+                let matches = status.hash.as_ref() == Some(expected);
+                metrics.families.config_hash_match.with_label_values(&[&policy]).set(i64::from(matches));
+            }
         }
         metrics.families.state_failures.set(i64::try_from(failures).unwrap_or(i64::MAX));
         for (destination, shared) in self.settings.destinations.iter().zip(&self.statuses) {

@@ -7,6 +7,7 @@
 pub mod identity; // P  is the file seen now the one remembered?
 pub mod marks; // P  when a line was first seen
 pub mod ledger; // P  what a restart needs to know
+pub mod enlist; // P  which destinations a generation goes to, when settings change
 pub mod store; // E  puts that on disk so that a crash leaves a whole one
 pub mod state; // E  the directory that holds it
 
@@ -17,4 +18,5 @@ pub mod deliver; // E  the same, as forwarders see it
 pub mod place; // E  what the watcher finds, entered into the ledger
 pub mod turn; // E  what the rotator does, entered into the ledger
 pub mod recover; // E  what a restart finds
+pub mod settle; // E  other settings while everything runs
 pub mod adopt; // E  archives that no ledger knows of

@@ -6,6 +6,8 @@
 
 pub mod discover; // E  walks the directories of the patterns
 pub mod inotify; // E  one-shot watches on files, lasting ones on directories
+pub mod departure; // P  has the app left its files?
+pub mod grow; // E  files that grow, go quiet, are left
 pub mod enter; // E  what is found, entered
 pub mod watcher; // E  the thread
 
@@ -18,14 +20,14 @@ use crate::stream::volume::Volume;
 /// Enters a truncation into the ledger, and counts and tells what was lost by it.
 pub fn report_truncated(volume: &Volume, feed: &Arc<Feed>, metrics: &Metrics) {
     let Some(lost) = volume.truncated(feed) else { return };
-    metrics.truncated(&feed.log);
+    metrics.truncated(&feed.log());
     tracing::warn!(
         stream = &*feed.key.stream,
         generation = feed.key.number,
         "truncated by somebody else; read from its start as a new generation"
     );
     for (destination, bytes) in lost {
-        metrics.lost(&feed.log, &destination, bytes);
+        metrics.lost(&feed.log(), &destination, bytes);
         tracing::error!(
             stream = &*feed.key.stream,
             destination,

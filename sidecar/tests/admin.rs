@@ -63,7 +63,7 @@ fn metrics_are_proper_and_carry_names_and_never_paths() {
         ("proof_level", &vec!["destination"]),
         ("connects_total", &vec!["destination", "result"]),
         ("config_valid", &vec![]),
-        ("config_last_load_timestamp_seconds", &vec![]),
+        ("config_last_reload_success_timestamp_seconds", &vec!["policy"]),
         ("state_write_failures", &vec![]),
         ("listen_failures_total", &vec![]),
         ("build_info", &vec!["version"]),

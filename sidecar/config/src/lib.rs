@@ -23,6 +23,8 @@ mod units;
 
 mod render;
 
+mod pod;
+
 mod error;
 mod nearest;
 
@@ -31,15 +33,16 @@ pub mod names;
 
 pub use error::{FieldError, ParseError};
 pub use parse::parse;
+pub use pod::{ConfigHash, ConfigHashes, TerminationMessage, Unconfirmed, Volume, VolumeKind};
 pub use render::render;
 pub use types::{
     Archive, ClientCertificate, Compression, Config, Delivery, Destination, Endpoint, Facility, Fallback,
-    Files, Format, Forward, Framing, Log, Method, Mode, Naming, Param, Process, ReadFrom, Reopen,
-    ReopenAction, Retention, Rotate, SdElement, SdId, Severity, Syslog, Tls, TlsVersion, Transport, When,
-    WhenUnconfirmed,
+    Files, Format, Forward, Framing, Hostname, HostnameSource, Log, Metadata, MetadataSource, MetadataValue,
+    Method, Mode, Naming, Param, Process, ReadFrom, Reopen, ReopenAction, Retention, Rotate, SdElement, SdId,
+    Severity, Syslog, Tls, TlsVersion, Transport, When, WhenUnconfirmed,
 };
 pub use units::{
-    AbsolutePath, ByteSize, DestinationName, FileMode, Fingerprint, FingerprintAlgorithm, LogName,
-    PathPattern, Pattern, PolicyName, RelativePath, Schedule, Signal, ValueError, format_duration,
+    AbsolutePath, ByteSize, ContainerName, DestinationName, FileMode, Fingerprint, FingerprintAlgorithm,
+    LogName, PathPattern, Pattern, PolicyName, RelativePath, Schedule, Signal, ValueError, format_duration,
     parse_duration,
 };

@@ -7,8 +7,9 @@ use serde_json::Value;
 use crate::names::VERSION;
 use crate::raw;
 use crate::types::{
-    Archive, ClientCertificate, Config, Delivery, Destination, Endpoint, Files, Forward, Log, Param, Process,
-    Reopen, ReopenAction, Retention, Rotate, SdElement, SdId, Syslog, Tls, When,
+    Archive, ClientCertificate, Config, Delivery, Destination, Endpoint, Files, Forward, Hostname, Log,
+    Metadata, MetadataValue, Param, Process, Reopen, ReopenAction, Retention, Rotate, SdElement, SdId,
+    Syslog, Tls, When,
 };
 use crate::units::format_duration;
 
@@ -33,13 +34,13 @@ fn file(config: &Config) -> raw::Config {
 }
 
 fn log(log: &Log) -> raw::Log {
-    let Log { name, files: Files { include, exclude }, read_from, max_line, rotate: rotation, forward: to } =
-        log;
+    let Log { name, files: Files { include, exclude }, container, read_from, max_line, .. } = log;
+    let Log { rotate: rotation, forward: to, .. } = log;
     raw::Log {
         name: text(name),
         files: Some(raw::Files { include: texts(include), exclude: texts(exclude) }),
         syslog: None,
-        container: None,
+        container: container.as_ref().and_then(text),
         read_from: text(read_from.name()),
         max_line_bytes: text(max_line),
         rotate: rotation.as_ref().map(rotate),
@@ -118,15 +119,31 @@ fn retention(retention: &Retention) -> raw::Retention {
 }
 
 fn forward(forward: &Forward) -> raw::Forward {
-    let Forward { destinations, hostname, app_name, facility, severity, metadata } = forward;
+    let Forward { destinations, hostname, app_name, facility, severity, metadata: about } = forward;
+    let (literal, source) = match hostname {
+        Some(Hostname::Literal(name)) => (text(name), None),
+        Some(Hostname::From(source)) => (None, text(source.name())),
+        None => (None, None),
+    };
     raw::Forward {
         destinations: Some(destinations.iter().map(|name| raw::Reference { name: text(name) }).collect()),
-        hostname: hostname.as_ref().and_then(text),
+        hostname: literal,
+        hostname_from: source,
         app_name: app_name.as_ref().and_then(text),
         facility: text(facility.name()),
         severity: text(severity.name()),
-        metadata: Some(metadata.iter().map(param).collect()),
+        metadata: Some(about.iter().map(metadata).collect()),
         ..raw::Forward::default()
+    }
+}
+
+fn metadata(param: &Metadata) -> raw::Param {
+    let Metadata { name, value } = param;
+    match value {
+        MetadataValue::Literal(value) => raw::Param { name: text(name), value: text(value), from: None },
+        MetadataValue::From(source) => {
+            raw::Param { name: text(name), value: None, from: text(source.name()) }
+        }
     }
 }
 

@@ -12,7 +12,9 @@ pub use destination::{
     ClientCertificate, Delivery, Destination, Endpoint, Format, Framing, Mode, Param, SdElement, SdId,
     Syslog, Tls, TlsVersion, Transport,
 };
-pub use forward::{Facility, Forward, Severity};
+pub use forward::{
+    Facility, Forward, Hostname, HostnameSource, Metadata, MetadataSource, MetadataValue, Severity,
+};
 pub use log::{Files, Log, ReadFrom};
 pub use rotate::{
     Archive, Compression, Fallback, Method, Naming, Process, Reopen, ReopenAction, Retention, Rotate, When,

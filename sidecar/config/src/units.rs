@@ -16,7 +16,7 @@ pub use byte_size::ByteSize;
 pub use duration::{format_duration, parse_duration};
 pub use file_mode::FileMode;
 pub use fingerprint::{Fingerprint, FingerprintAlgorithm};
-pub use name::{DestinationName, LogName, PolicyName};
+pub use name::{ContainerName, DestinationName, LogName, PolicyName};
 pub use path::{AbsolutePath, RelativePath};
 pub use path_pattern::PathPattern;
 pub use pattern::Pattern;

@@ -171,7 +171,16 @@ fn a_log_and_its_files() {
         ),
         ("/logs/0/maxLine", json!("1Mi"), "logs[0].maxLine: is not known; did you mean maxLineBytes?"),
         ("/logs/0/syslog", json!({}), "logs[0].syslog: is not supported yet; leave it out"),
-        ("/logs/0/container", json!("app"), "logs[0].container: is not supported yet; leave it out"),
+        (
+            "/logs/0/container",
+            json!("App"),
+            r#"logs[0].container: "App" is not a name; write lower-case letters, digits and inner hyphens, such as "access-log""#,
+        ),
+        (
+            "/logs/0/container",
+            json!("x".repeat(64)),
+            &format!(r#"logs[0].container: "{}" has 64 characters; write at most 63"#, "x".repeat(64)),
+        ),
     ] {
         check(pointer, value, expected);
     }
@@ -476,8 +485,8 @@ fn what_a_message_says() {
         ),
         (
             "/logs/0/forward/hostnameFrom",
-            json!("Pod"),
-            "logs[0].forward.hostnameFrom: is not supported yet; leave it out",
+            json!("Container"),
+            r#"logs[0].forward.hostnameFrom: "Container" is not known; write Pod, Node or Workload"#,
         ),
         (
             "/logs/0/forward/appName",
@@ -495,9 +504,14 @@ fn what_a_message_says() {
             r#"logs[0].forward.severity: "Warn" is not known; write Emergency, Alert, Critical, Error, Warning, Notice, Info or Debug"#,
         ),
         (
+            "/logs/0/forward/metadata/0/from",
+            json!("Pod"),
+            "logs[0].forward.metadata[0].from: does not go with value; leave one of them out",
+        ),
+        (
             "/logs/0/forward/metadata/0",
-            json!({"from":"Pod","name":"pod"}),
-            "logs[0].forward.metadata[0].from: is not supported yet; leave it out",
+            json!({"name":"pod","from":"Labels"}),
+            r#"logs[0].forward.metadata[0].from: "Labels" is not known; write Namespace, Pod, PodUid, Container, Node or Workload"#,
         ),
         (
             "/logs/0/forward/metadata/0/name",

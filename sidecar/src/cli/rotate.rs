@@ -10,6 +10,7 @@ use super::{bases, settings};
 use crate::control::{RotateOutcome, RotateRequest, StreamOutcome, ask};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::pod::Pod;
 use crate::rotate::compressor::Compressor;
 use crate::rotate::rotator::Rotator;
 use crate::settings::Settings;
@@ -53,10 +54,11 @@ fn ask_running(settings: &Settings, request: &RotateRequest) -> anyhow::Result<O
 fn rotate_here(settings: Arc<Settings>, request: &RotateRequest) -> anyhow::Result<RotateOutcome> {
     let (hub, metrics) = (Arc::new(Hub::default()), Arc::new(Metrics::new()?));
     crate::sys::ignore_sigio()?;
-    let mut watcher = Watcher::new(settings.clone(), hub.clone(), metrics.clone());
+    hub.set_settings(settings);
+    let mut watcher = Watcher::new(hub.clone(), metrics.clone());
     watcher.look_once();
     let (jobs, compressor) = Compressor::new(hub.clone(), metrics.clone(), Arc::new(AtomicBool::new(false)));
-    let mut rotator = Rotator::new(settings, hub.clone(), metrics, jobs);
+    let mut rotator = Rotator::new(hub.clone(), metrics, Arc::new(Pod::of_environment()), jobs);
     let answer = hub.ask(request.clone());
     if request.dry_run {
         rotator.only_answer();

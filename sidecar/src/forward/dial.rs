@@ -7,8 +7,9 @@ use super::backoff::Backoff;
 use super::connection::{ConnectError, Connection, Deadlines, Target};
 use super::endpoint::{Endpoints, Next};
 
-/// A connection that ended sooner than this is not followed by another without a delay.
-const SHORT: Duration = Duration::from_secs(5);
+/// A connection that ended sooner than this is not followed by another without a delay. Receivers that close what is
+/// idle, and be it after seconds, are called again at once, so that the next line finds a connection.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// Opens the connections of one destination.
 #[derive(Debug)]

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
 use super::ahead::{Ahead, Dialled, News, next_ahead};
 use super::connection::{Broken, ConnectError, Connection};
 use super::dial::Dialer;
+use super::ending::Stop;
 use super::queue::Queue;
 use super::rolling::{Limits, Roll, Situation, decide};
 use super::status::SharedStatus;
@@ -27,9 +27,6 @@ pub(super) const SHORT_CLOSE: Duration = Duration::from_secs(1);
 
 /// So much may wait to be written while the next lines are read.
 const BACKLOG: usize = 64 * 1024;
-
-/// When the process is asked to stop: the moment at which it must have stopped.
-pub type Stop = watch::Receiver<Option<Instant>>;
 
 /// One destination's forwarder.
 pub struct Forwarder {
@@ -68,34 +65,10 @@ enum Ended {
 }
 
 impl Forwarder {
-    /// Runs until stopped and drained, or until the stop's deadline.
-    pub async fn run(mut self) {
-        let mut stop = self.stop.clone();
-        let deadline = async move {
-            loop {
-                let at = *stop.borrow_and_update();
-                match at {
-                    Some(at) => return sleep_until(at.into()).await,
-                    None => {
-                        if stop.changed().await.is_err() {
-                            return;
-                        }
-                    }
-                }
-            }
-        };
-        tokio::select! {
-            () = self.forward() => {}
-            () = deadline => {
-                let bytes = self.queue.unconfirmed_bytes();
-                tracing::warn!(destination = self.name, unconfirmed_bytes = bytes, "stopped before everything was confirmed; it is sent again at the next start");
-            }
-        }
-    }
-
-    async fn forward(&mut self) {
+    /// Sends until drained.
+    pub(super) async fn forward(&mut self) {
         loop {
-            self.queue.refresh(Instant::now());
+            self.refresh();
             if self.is_drained() {
                 return;
             }
@@ -105,14 +78,6 @@ impl Forwarder {
                 Ended::Reconnect => {}
             }
         }
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.stop.borrow().is_some()
-    }
-
-    fn is_drained(&self) -> bool {
-        self.is_stopping() && self.queue.is_caught_up() && self.queue.oldest().is_none()
     }
 
     /// Connects, however long it takes. None: there is nothing left to do.
@@ -125,7 +90,7 @@ impl Forwarder {
                     _ = self.stop.changed() => {}
                 }
             }
-            self.queue.refresh(Instant::now());
+            self.refresh();
             if self.is_drained() {
                 return None;
             }
@@ -147,7 +112,7 @@ impl Forwarder {
             tokio::select! {
                 result = &mut dial => return Some(result),
                 _ = self.stop.changed() => {
-                    self.queue.refresh(Instant::now());
+                    self.refresh();
                     if self.is_drained() {
                         return None;
                     }
@@ -157,6 +122,7 @@ impl Forwarder {
     }
 
     fn connected(&mut self, connection: &Connection) {
+        self.queue.renew_heads();
         let mut status = self.status.lock();
         status.connected = true;
         status.connects += 1;
@@ -239,9 +205,9 @@ impl Forwarder {
     async fn send(&mut self, connection: &mut Connection, out: &mut Vec<u8>) -> Result<(), Broken> {
         for _ in 0..16 {
             let now = Instant::now();
-            self.queue.refresh(now);
+            self.refresh();
             out.clear();
-            if !self.queue.fill(out, now) {
+            if !self.reads_on() || !self.queue.fill(out, now) {
                 break;
             }
             let mut rest = &out[..];
@@ -253,7 +219,7 @@ impl Forwarder {
                 }
             }
         }
-        if self.queue.is_caught_up() {
+        if self.is_caught_up() {
             connection.flush().await?;
         }
         self.status.lock().unconfirmed_bytes = self.queue.unconfirmed_bytes();
@@ -265,14 +231,14 @@ impl Forwarder {
             bytes: self.queue.unconfirmed_bytes(),
             oldest: self.queue.oldest(),
             last_sent: self.queue.last_sent(),
-            caught_up: self.queue.is_caught_up(),
-            awaited: self.is_stopping() || self.queue.is_proof_awaited(),
+            caught_up: self.is_caught_up(),
+            awaited: self.is_stopping() || self.queue.is_proof_awaited() || self.is_hurried(),
         }
     }
 
     /// Waits for news: more to send, a connection opened ahead, the time to roll, the wish to stop, or the peer.
     async fn wait(&mut self, current: &mut Connection, ahead: &mut Ahead, roll: Roll) -> Result<(), Broken> {
-        if !self.queue.is_caught_up() {
+        if !self.is_caught_up() {
             // More is to be sent; only see whether the next connection is there.
             if let Ahead::Opening(task) = ahead
                 && task.is_finished()

@@ -10,30 +10,28 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::heads::Heads;
 use super::in_flight::InFlight;
 use super::track::{Buffers, Filled, Next, Track, Wire};
 use crate::hub::{FeedKey, Hub, Inbox};
 use crate::metrics::Metrics;
 use crate::read::source::ReadError;
 use crate::rotate::naming::Form;
+use crate::settings::LogSettings;
 use crate::stream::feed::{Feed, GenerationKey};
 use crate::stream::volume::Volume;
-use crate::syslog::message::Header;
 
 /// How soon an archive whose name is changing is looked for again.
 const MOVED_PAUSE: Duration = Duration::from_millis(100);
 /// How soon a file that could not be read is tried again.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
-/// Makes the head of a stream's messages.
-pub type HeaderFor = Box<dyn Fn(&Feed) -> Header>;
-
 /// The queue of one destination.
 pub struct Queue {
     destination: String,
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
-    header_for: HeaderFor,
+    heads: Heads,
     wire: Wire,
     margin: Duration,
     version: u64,
@@ -50,7 +48,7 @@ pub struct Queue {
     proof_awaited: bool,
     last_sent: Option<Instant>,
     /// Lines and bytes sent since the last confirmation and never confirmed before, by log.
-    unproven: BTreeMap<String, (Arc<crate::settings::LogSettings>, u64, u64)>,
+    unproven: BTreeMap<String, (Arc<LogSettings>, u64, u64)>,
 }
 
 impl Queue {
@@ -59,7 +57,7 @@ impl Queue {
         destination: String,
         (hub, inbox): (Arc<Hub>, Arc<Inbox>),
         metrics: Arc<Metrics>,
-        header_for: HeaderFor,
+        heads: Heads,
         wire: Wire,
         margin: Duration,
     ) -> Queue {
@@ -67,7 +65,7 @@ impl Queue {
             destination,
             hub,
             metrics,
-            header_for,
+            heads,
             wire,
             margin,
             version: 0,
@@ -129,11 +127,12 @@ impl Queue {
                 current.insert(key, (volume.clone(), item.feed, item.cursor.confirmed));
             }
         }
-        let (flight, margin) = (&self.flight, self.margin);
+        let (flight, margin, destination) = (&self.flight, self.margin, &*self.destination);
         // What was confirmed just now may have to be sent again, if the receiver dies of what it has read; and what
         // has to be sent again is kept until it was.
         let keep = |key: &FeedKey, track: &Track| match current.get(key) {
             Some((_, feed, _)) => Arc::ptr_eq(feed, &track.feed),
+            None if !track.feed.goes_to(destination) => false,
             None => !track.is_finished() || flight.is_recent(key, now, margin),
         };
         let gone: Vec<FeedKey> =
@@ -145,9 +144,17 @@ impl Queue {
         for (key, (volume, feed, confirmed)) in current {
             self.tracks.entry(key.clone()).or_insert_with(|| {
                 self.flight.begin(key, confirmed);
-                let header = (self.header_for)(&feed);
-                Track::new(feed, volume, header, confirmed)
+                let log = feed.log();
+                let header = self.heads.head(&feed, &log);
+                Track::new(feed, volume, (log, header), confirmed)
             });
+        }
+        for track in self.tracks.values_mut() {
+            let log = track.feed.log();
+            if !Arc::ptr_eq(&log, &track.log) {
+                let header = self.heads.head(&track.feed, &log);
+                track.set_log(log, header);
+            }
         }
     }
 
@@ -214,7 +221,7 @@ impl Queue {
                     self.stale = true;
                 }
                 Next::Failed(error) => {
-                    self.metrics.read_failed(&track.feed.log);
+                    self.metrics.read_failed(&track.log);
                     self.retry_at = Some(now + FAILED_PAUSE);
                     tracing::error!(stream = &*key.1.stream, generation = key.1.number, %error, "cannot read; trying again");
                 }
@@ -222,6 +229,17 @@ impl Queue {
         }
         self.buffers.shrink();
         false
+    }
+
+    /// A new connection begins: files with names may have changed since the last.
+    pub fn renew_heads(&mut self) {
+        if self.heads.renew() {
+            for track in self.tracks.values_mut() {
+                let log = track.feed.log();
+                let header = self.heads.head(&track.feed, &log);
+                track.set_log(log, header);
+            }
+        }
     }
 
     /// When to try again what could not be read.
@@ -233,7 +251,7 @@ impl Queue {
         self.flight.send(key, filled.to, now);
         self.last_sent = Some(now);
         let Some(track) = self.tracks.get(key) else { return };
-        let log = &track.feed.log;
+        let log = &track.log;
         self.metrics.sent(log, &self.destination, filled);
         let entry = self.unproven.entry(log.full_name()).or_insert_with(|| (log.clone(), 0, 0));
         entry.1 += filled.unproved_lines;

@@ -5,12 +5,13 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use capstan_config as config;
-use tokio::sync::watch;
 
 use super::connection::{Deadlines, Security, Target};
 use super::dial::Dialer;
-use super::forwarder::{Forwarder, Stop};
-use super::queue::{HeaderFor, Queue};
+use super::ending::Stop;
+use super::forwarder::Forwarder;
+use super::heads::Heads;
+use super::queue::Queue;
 use super::rolling::Limits;
 use super::status::SharedStatus;
 use super::tls::certificate::Fingerprint;
@@ -18,10 +19,9 @@ use super::tls::{ClientCertificate, TlsSettings, TlsVersion, Trust};
 use super::track::Wire;
 use crate::hub::{Hub, Inbox};
 use crate::metrics::Metrics;
+use crate::pod::Pod;
 use crate::settings::DestinationSettings;
-use crate::stream::feed::Feed;
 use crate::syslog::frame::Framing;
-use crate::syslog::message::{Element, Header, HeaderFields};
 
 /// What a destination's thread shares with the rest of the process.
 pub struct Shared {
@@ -31,8 +31,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// HOSTNAME of logs that name none.
     pub hostname: String,
-    /// Asked to stop.
-    pub stop: watch::Receiver<Option<Instant>>,
+    /// What is known of the pod.
+    pub pod: Arc<Pod>,
 }
 
 /// Why a destination cannot be started.
@@ -52,6 +52,7 @@ pub enum StartError {
 pub fn start(
     settings: Arc<DestinationSettings>,
     shared: &Shared,
+    stop: Stop,
     status: Arc<SharedStatus>,
 ) -> Result<JoinHandle<()>, StartError> {
     let failed = |source| StartError::Thread { destination: settings.key.clone(), source };
@@ -59,20 +60,21 @@ pub fn start(
     let inbox = Arc::new(Inbox::default());
     shared.hub.add_forwarder(inbox.clone());
     let (hub, metrics) = (shared.hub.clone(), shared.metrics.clone());
-    let (hostname, stop): (String, Stop) = (shared.hostname.clone(), shared.stop.clone());
+    let hostname = shared.hostname.clone();
+    let pod = shared.pod.clone();
     let name = settings.key.clone();
     std::thread::Builder::new()
         .name(format!("forward {name}"))
         .spawn(move || {
-            let header_for = header_for(settings.clone(), hostname);
+            let heads = Heads::new(settings.clone(), hostname, pod);
             let syslog = &settings.destination.syslog;
             let wire = wire(syslog);
             let margin = syslog.delivery.replay_margin;
             let queue = Queue::new(
                 settings.key.clone(),
-                (hub, inbox.clone()),
+                (hub.clone(), inbox.clone()),
                 metrics.clone(),
-                header_for,
+                heads,
                 wire,
                 margin,
             );
@@ -81,7 +83,7 @@ pub fn start(
                 dialer: dialer(syslog),
                 limits: limits(&syslog.delivery),
                 close_timeout: syslog.delivery.close_timeout,
-                inbox,
+                inbox: inbox.clone(),
                 stop,
                 status,
                 metrics,
@@ -91,6 +93,7 @@ pub fn start(
                 unwatched: false,
             };
             runtime.block_on(forwarder.run());
+            hub.remove_forwarder(&inbox);
             // A name look-up that hangs must not hold up the stop.
             runtime.shutdown_background();
         })
@@ -143,51 +146,4 @@ fn tls_settings(tls: &config::Tls) -> TlsSettings {
         config::TlsVersion::Tls13 => TlsVersion::V1_3,
     };
     TlsSettings { trust, client, server_name: tls.server_name.clone(), min_version }
-}
-
-/// Makes the heads of this destination's messages.
-fn header_for(settings: Arc<DestinationSettings>, hostname: String) -> HeaderFor {
-    Box::new(move |feed: &Feed| {
-        let syslog = &settings.destination.syslog;
-        let Some(forward) = &feed.log.log.forward else { return Header::new(&HeaderFields::default()) };
-        let mut structured_data: Vec<Element> = syslog
-            .structured_data
-            .iter()
-            .filter_map(|element| secret_element(&settings.key, element))
-            .collect();
-        if !forward.metadata.is_empty() {
-            let id = config::names::METADATA_ELEMENT.to_owned();
-            structured_data.push(Element { id, params: params(&forward.metadata) });
-        }
-        Header::new(&HeaderFields {
-            facility: forward.facility.code(),
-            severity: forward.severity.code(),
-            hostname: forward.hostname.clone().unwrap_or_else(|| hostname.clone()),
-            app_name: forward.app_name.clone().unwrap_or_else(|| feed.log.policy.clone()),
-            proc_id: String::new(),
-            msg_id: feed.log.log.name.to_string(),
-            structured_data,
-            position_of: syslog.position_element.then(|| feed.key.stream.to_string()),
-        })
-    })
-}
-
-/// An element whose name may be a secret in a file. One that cannot be read is left out and told: lines without it
-/// are better than no lines.
-fn secret_element(destination: &str, element: &config::SdElement) -> Option<Element> {
-    let id = match &element.id {
-        config::SdId::Literal(id) => id.clone(),
-        config::SdId::File(path) => match std::fs::read_to_string(path.as_path()) {
-            Ok(text) => text.trim().to_owned(),
-            Err(error) => {
-                tracing::error!(destination, path = %path.as_path().display(), %error, "cannot read the name of a structured-data element; messages go out without it");
-                return None;
-            }
-        },
-    };
-    Some(Element { id, params: params(&element.params) })
-}
-
-fn params(params: &[config::Param]) -> Vec<(String, String)> {
-    params.iter().map(|param| (param.name.clone(), param.value.clone())).collect()
 }

@@ -56,6 +56,13 @@ impl SharedStatus {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A forwarder begins: what went wrong by earlier settings is no longer true.
+    pub fn begin(&self) {
+        let mut status = self.lock();
+        (status.connected, status.endpoint) = (false, None);
+        (status.last_error, status.last_error_at) = (None, None);
+    }
+
     /// Notes what went wrong.
     pub fn failed(&self, error: &str) {
         let mut status = self.lock();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::clock::Clock;
 use crate::read::lines::{Line, Overlong, Rest, split};
 use crate::read::source::{ReadError, Reader};
+use crate::settings::LogSettings;
 use crate::stream::feed::{Feed, Source};
 use crate::stream::volume::Volume;
 use crate::syslog::frame::{Framing, frame_head_into};
@@ -39,6 +40,8 @@ pub struct Track {
     pub volume: Arc<Volume>,
     /// Whether it stands in line to be read.
     pub is_in_line: bool,
+    /// The settings of its log, as the header has them.
+    pub log: Arc<LogSettings>,
     header: Header,
     /// The position to send next.
     position: u64,
@@ -107,8 +110,14 @@ impl Buffers {
 
 impl Track {
     /// Begins to read `feed` at `position`.
-    pub fn new(feed: Arc<Feed>, volume: Arc<Volume>, header: Header, position: u64) -> Track {
+    pub fn new(
+        feed: Arc<Feed>,
+        volume: Arc<Volume>,
+        (log, header): (Arc<LogSettings>, Header),
+        position: u64,
+    ) -> Track {
         Track {
+            log,
             feed,
             volume,
             is_in_line: false,
@@ -120,6 +129,11 @@ impl Track {
             furthest: 0,
             proved: position,
         }
+    }
+
+    /// The settings of its log changed: the next lines are sent with them.
+    pub fn set_log(&mut self, log: Arc<LogSettings>, header: Header) {
+        (self.log, self.header) = (log, header);
     }
 
     /// Everything before `position` is proved to be received.
@@ -198,7 +212,7 @@ impl Track {
     }
 
     fn line_limit(&self) -> usize {
-        usize::try_from(self.feed.log.log.max_line.bytes()).unwrap_or(usize::MAX - 1)
+        usize::try_from(self.log.log.max_line.bytes()).unwrap_or(usize::MAX - 1)
     }
 
     /// Reads the bytes from `position` on into the chunk, behind a gap of [`OVERLAP_BYTES`] in which the bytes

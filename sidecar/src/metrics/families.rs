@@ -125,10 +125,14 @@ families! {
         "Archives that could not be compressed; tried again.";
     state_failures: IntGauge = "state_write_failures", NONE,
         "Writes of the state that failed since the start.";
-    config_loaded: Gauge = "config_last_load_timestamp_seconds", NONE,
-        "When the configuration was last loaded.";
+    config_loaded: GaugeVec = "config_last_reload_success_timestamp_seconds", &["policy"],
+        "When the policy's configuration last came into effect.";
+    config_reload_ok: IntGaugeVec = "config_last_reload_successful", &["policy"],
+        "Whether the policy's file, as it was last seen, could be used.";
+    config_hash_match: IntGaugeVec = "config_hash_match", &["policy"],
+        "Whether the configuration in effect is the one that should be, where that is known.";
     config_valid: IntGauge = "config_valid", NONE,
-        "Whether the configuration that was last seen could be used.";
+        "Whether the configuration that was last seen could be used, all policies of it.";
     listen_failures: IntCounter = "listen_failures_total", NONE,
         "Attempts to listen for this page that failed.";
     build_info: IntGaugeVec = "build_info", &["version"],

@@ -192,7 +192,7 @@ mod tests {
         fs::write(directory.join("app.log"), "old\n").unwrap();
         let volume = Volume::open(directory).unwrap();
         let log = log(directory);
-        let Placed::New(feed) = volume.place("app.log", &log) else { panic!("a new log") };
+        let Placed::New(feed) = volume.place("app.log", &log, false) else { panic!("a new log") };
         (volume, log, feed)
     }
 
@@ -251,7 +251,7 @@ mod tests {
         fs::write(directory.path().join("app.log"), "").unwrap();
         let volume = Volume::open(directory.path()).unwrap();
         volume.recover(|_| Some(log.clone()));
-        assert!(matches!(volume.place("app.log", &log), Placed::New(_)));
+        assert!(matches!(volume.place("app.log", &log, false), Placed::New(_)));
         let expected = [(1, "old\n", Stage::Old), (2, "its own\n", Stage::Old), (3, "", Stage::Live)];
         assert_eq!(
             generations(&volume),

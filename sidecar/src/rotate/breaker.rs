@@ -27,6 +27,14 @@ impl TargetKey {
         // Debug escapes the quotes, so no two specifications share a key.
         TargetKey(format!("{policy:?} signal {signal} pattern {command_pattern:?} pid file {pid_file:?}"))
     }
+
+    /// The same in a container.
+    pub fn inside(self, container: Option<&str>) -> Self {
+        match container {
+            Some(container) => TargetKey(format!("{} container {container:?}", self.0)),
+            None => self,
+        }
+    }
 }
 
 /// What is remembered of a target that died.

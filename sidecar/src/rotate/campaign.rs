@@ -12,9 +12,10 @@ use super::breaker::{TargetKey, Trip, WATCH};
 use super::pid_file::read_pid_file;
 use super::processes::snapshot;
 use super::signal::{Signalled, send};
-use super::targets::{PidFile, Target, TargetSpec, select};
+use super::targets::{PidFile, Target, TargetSpec, Wanted, select};
 use crate::files::directory::Directory;
 use crate::metrics::Metrics;
+use crate::pod::Pod;
 use crate::settings::LogSettings;
 use crate::stream::volume::{Volume, now_micros};
 
@@ -41,7 +42,8 @@ pub fn target_key(log: &LogSettings) -> Option<TargetKey> {
     };
     let pid_file = process.pid_file.as_ref().map(ToString::to_string);
     let pattern = process.command_pattern.as_ref().map(|pattern| pattern.text().to_owned());
-    Some(TargetKey::new(&log.policy, number(*signal).as_raw(), pattern.as_deref(), pid_file.as_deref()))
+    let key = TargetKey::new(&log.policy, number(*signal).as_raw(), pattern.as_deref(), pid_file.as_deref());
+    Some(key.inside(log.log.container.as_ref().map(|name| name.as_str())))
 }
 
 impl Campaign {
@@ -56,6 +58,11 @@ impl Campaign {
         Campaign { target: None, ..Campaign::new(log, volume) }
     }
 
+    /// The log, as it was when the campaign began.
+    pub fn log(&self) -> &LogSettings {
+        &self.log
+    }
+
     /// Whether a signalled process may still die of it.
     pub fn is_watching(&self) -> bool {
         !self.watched.is_empty()
@@ -67,11 +74,11 @@ impl Campaign {
     }
 
     /// Signals the targets, unless any of `volumes` remembers that one died of it.
-    pub fn signal(&mut self, volumes: &[Arc<Volume>], metrics: &Metrics) {
+    pub fn signal(&mut self, volumes: &[Arc<Volume>], pod: &Pod, metrics: &Metrics) {
         let Some(target) = self.target.clone() else { return };
         self.first.get_or_insert_with(Instant::now);
         self.sent += 1;
-        self.refused = match self.try_signal(&target, volumes) {
+        self.refused = match self.try_signal(&target, volumes, pod) {
             Ok(count) => {
                 metrics.signalled(&self.log, "sent");
                 tracing::info!(
@@ -92,7 +99,12 @@ impl Campaign {
         };
     }
 
-    fn try_signal(&mut self, target: &TargetKey, volumes: &[Arc<Volume>]) -> Result<usize, String> {
+    fn try_signal(
+        &mut self,
+        target: &TargetKey,
+        volumes: &[Arc<Volume>],
+        pod: &Pod,
+    ) -> Result<usize, String> {
         // Each volume remembers what it saw; a target is one for all of them.
         if volumes.iter().any(|volume| volume.is_tripped(target)) {
             return Err("a process died of this signal before; it is not sent again until the configuration names another target".to_owned());
@@ -102,9 +114,17 @@ impl Campaign {
         else {
             return Err("nobody is named".to_owned());
         };
-        let spec = spec(process)?;
-        let processes = snapshot().map_err(|error| error.to_string())?.processes;
-        let targets = select(spec, &processes, std::process::id(), number(*signal))
+        let mut spec = spec(process)?;
+        spec.container = pod.container(&self.log.log).map(|name| Wanted {
+            name,
+            pod: pod.uid.as_deref(),
+            is_asked_for: self.log.log.container.is_some(),
+        });
+        let mut seen = snapshot().map_err(|error| error.to_string())?;
+        if spec.container.is_some() {
+            seen.see_containers();
+        }
+        let targets = select(spec, &seen.processes, std::process::id(), number(*signal))
             .map_err(|error| error.to_string())?;
         let mut refusal = None;
         let mut count = 0;
@@ -157,6 +177,7 @@ fn spec(process: &Process) -> Result<TargetSpec<'_>, String> {
     Ok(TargetSpec {
         command_pattern: process.command_pattern.as_ref().map(|pattern| pattern.regex()),
         pid_file,
+        container: None,
     })
 }
 

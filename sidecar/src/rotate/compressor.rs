@@ -144,7 +144,7 @@ impl Compressor {
             Ok(false) => {}
             Err(error) => {
                 if let Some(feed) = job.volume.feed(&job.key) {
-                    self.metrics.compress_failed(&feed.log);
+                    self.metrics.compress_failed(&feed.log());
                 }
                 tracing::warn!(stream, generation = job.key.number, %error, "archive stays plain for now");
             }

@@ -15,6 +15,8 @@ pub struct When<'a> {
     pub min_size: u64,
     /// Whether an empty file is rotated by schedule.
     pub if_empty: bool,
+    /// At this time, once: somebody asked for it.
+    pub asked: Option<Timestamp>,
 }
 
 /// Why a log is rotated.
@@ -42,18 +44,25 @@ pub struct Due {
 /// Decides. `last` is the last rotation, or the first sight of the log.
 pub fn due(when: &When<'_>, bytes: u64, last: Timestamp, now: Timestamp) -> Due {
     let by_size = when.size.is_some_and(|limit| bytes >= limit && bytes > 0);
-    let Some(schedule) = when.schedule else {
-        return Due { trigger: by_size.then_some(Trigger::Size), next: None, served: None };
+    let is_worth_it = bytes > 0 || when.if_empty;
+    let decision = when.schedule.map(|schedule| schedule.decide(last, now));
+    let by_schedule = decision.as_ref().is_some_and(|decision| decision.due);
+    // A wish is served by any rotation after its time, so it needs no record of its own.
+    let wish = when.asked.filter(|at| last < *at);
+    let by_wish = wish.is_some_and(|at| at <= now);
+    let trigger = if by_size {
+        Some(Trigger::Size)
+    } else if by_schedule && is_worth_it && bytes >= when.min_size {
+        Some(Trigger::Schedule)
+    } else if by_wish && is_worth_it {
+        Some(Trigger::Request)
+    } else {
+        None
     };
-    let decision = schedule.decide(last, now);
-    let enough = bytes >= when.min_size && (bytes > 0 || when.if_empty);
-    let trigger = match (by_size, decision.due && enough) {
-        (true, _) => Some(Trigger::Size),
-        (false, true) => Some(Trigger::Schedule),
-        (false, false) => None,
-    };
-    let served = (trigger.is_none() && decision.last != last).then_some(decision.last);
-    Due { trigger, next: decision.next, served }
+    let passed = [decision.as_ref().map(|decision| decision.last), wish.filter(|_| by_wish)];
+    let passed = passed.into_iter().flatten().max().filter(|passed| *passed != last);
+    let coming = [decision.and_then(|decision| decision.next), wish.filter(|_| !by_wish)];
+    Due { trigger, next: coming.into_iter().flatten().min(), served: passed.filter(|_| trigger.is_none()) }
 }
 
 #[cfg(test)]
@@ -63,14 +72,14 @@ mod tests {
 
     fn check(bytes: u64, minutes: i64, size: Option<u64>, min_size: u64, if_empty: bool) -> Due {
         let hourly = Schedule::new("@hourly", TimeZone::UTC).unwrap();
-        let when = When { size, schedule: Some(&hourly), min_size, if_empty };
+        let when = When { size, schedule: Some(&hourly), min_size, if_empty, asked: None };
         let last: Timestamp = "2026-11-21T10:10:00Z".parse().unwrap();
         due(&when, bytes, last, Timestamp::from_second(last.as_second() + minutes * 60).unwrap())
     }
 
     #[test]
     fn size_is_reached_and_not_only_passed() {
-        let when = When { size: Some(100), schedule: None, min_size: 0, if_empty: false };
+        let when = When { size: Some(100), schedule: None, min_size: 0, if_empty: false, asked: None };
         let now = Timestamp::UNIX_EPOCH;
         assert_eq!(due(&when, 99, now, now).trigger, None);
         assert_eq!(due(&when, 100, now, now).trigger, Some(Trigger::Size));
@@ -100,5 +109,23 @@ mod tests {
     #[test]
     fn size_does_not_wait_for_the_time() {
         assert_eq!(check(100, 1, Some(100), 0, false).trigger, Some(Trigger::Size));
+    }
+
+    #[test]
+    fn a_wish_is_served_once_when_its_time_has_come() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let check = |bytes, last, now| {
+            let when =
+                When { size: None, schedule: None, min_size: 10, if_empty: false, asked: Some(at(100)) };
+            due(&when, bytes, at(last), at(now))
+        };
+        let waits = Due { trigger: None, next: Some(at(100)), served: None };
+        let nothing = Due { trigger: None, next: None, served: None };
+        assert_eq!(check(5, 50, 99), waits);
+        assert_eq!(check(5, 50, 100), Due { trigger: Some(Trigger::Request), ..nothing });
+        assert_eq!(check(5, 50, 5000), Due { trigger: Some(Trigger::Request), ..nothing }, "after a restart");
+        assert_eq!(check(5, 100, 101), nothing, "rotated since");
+        assert_eq!(check(5, 200, 5000), nothing, "first seen later");
+        assert_eq!(check(0, 50, 101), Due { served: Some(at(100)), ..nothing }, "nothing to rotate");
     }
 }

@@ -43,6 +43,36 @@ pub struct Process {
     pub caught: u64,
     /// Signals its main thread blocks.
     pub blocked: u64,
+    /// The container it runs in, where that was looked for and can be told.
+    pub container: Option<Container>,
+}
+
+/// A container of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// The pod's UID.
+    pub pod: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Reads from `/proc/PID/mountinfo` which container a process runs in: kubelet mounts each one's termination log from
+/// `…/pods/<uid>/containers/<name>/<hash>`. `None` if there is no such line, or lines that disagree.
+pub fn parse_container(text: &[u8]) -> Option<Container> {
+    let text = String::from_utf8_lossy(text);
+    let mut found = text.lines().filter_map(|line| container_of(line.split(' ').nth(3)?));
+    let first = found.next()?;
+    found.all(|other| other == first).then_some(first)
+}
+
+/// From the root of a mount within its file system.
+fn container_of(root: &str) -> Option<Container> {
+    let mut parts = root.rsplit('/');
+    let is_hash = |text: &str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let (hash, name, containers) = (parts.next()?, parts.next()?, parts.next()?);
+    let (pod, pods) = (parts.next()?, parts.next()?);
+    let fits = is_hash(hash) && containers == "containers" && pods == "pods" && !name.is_empty();
+    fits.then(|| Container { pod: pod.to_owned(), name: name.to_owned() })
 }
 
 impl Process {
@@ -197,6 +227,26 @@ mod tests {
         assert_eq!(stat.name, b"a) R (1 b");
         assert_eq!((stat.state, stat.parent, stat.threads, stat.start_ticks), (b'S', 17, 3, 189_485));
         assert!(!stat.kernel_thread);
+    }
+
+    const MOUNTS: &str = "618 531 0:52 / / rw,relatime master:1 - overlay overlay rw
+627 618 8:1 /var/lib/kubelet/pods/0a1b/etc-hosts /etc/hosts rw - ext4 /dev/sda1 rw
+628 618 8:1 /var/lib/kubelet/pods/0a1b/containers/app/1f2e3d4c /dev/termination-log rw - ext4 /dev/sda1 rw
+629 618 8:1 /var/lib/kubelet/pods/0a1b/volumes/kubernetes.io~empty-dir/logs /var/log/app rw - ext4 /dev/sda1 rw
+";
+
+    #[test]
+    fn the_termination_log_tells_the_container() {
+        let container = |pod: &str, name: &str| Container { pod: pod.to_owned(), name: name.to_owned() };
+        assert_eq!(parse_container(MOUNTS.as_bytes()), Some(container("0a1b", "app")));
+        // Another root of kubelet, or a file system that begins further up.
+        let short = MOUNTS.replace("/var/lib/kubelet", "/k8s");
+        assert_eq!(parse_container(short.as_bytes()), Some(container("0a1b", "app")));
+        let host = MOUNTS.replace("/containers/app/1f2e3d4c", "/containers/app/readme.txt");
+        assert_eq!(parse_container(host.as_bytes()), None);
+        let two = format!("{MOUNTS}{}", MOUNTS.replace("/app/", "/other/"));
+        assert_eq!(parse_container(two.as_bytes()), None, "lines that disagree");
+        assert_eq!(parse_container(b"\xff\n1 2\n"), None);
     }
 
     #[test]

@@ -43,6 +43,15 @@ pub struct Holders {
     pub incomplete: bool,
 }
 
+impl Snapshot {
+    /// Looks in which container each of them runs. That is apart, because a host has many processes with many mounts.
+    pub fn see_containers(&mut self) {
+        for process in &mut self.processes {
+            process.container = read_container(process.pid);
+        }
+    }
+}
+
 impl Holders {
     /// Whether every process of our namespace was seen.
     pub fn saw_everyone(&self) -> bool {
@@ -96,7 +105,13 @@ fn read_since(pid: u32, boot: Timestamp) -> Option<Process> {
         executable: executable.map(|path| path.into_os_string().into_vec()),
         caught: status.caught,
         blocked: status.blocked,
+        container: None,
     })
+}
+
+/// The container that a process runs in; that file is readable also where its user is another.
+fn read_container(pid: u32) -> Option<process::Container> {
+    process::parse_container(&read_text(&folder(pid).join("mountinfo"), LONGEST_MAPS_BYTES).ok()?)
 }
 
 /// Finds out which processes may write to `file`, descriptor by descriptor.

@@ -3,6 +3,7 @@
 mod asked;
 mod begin;
 mod prove;
+mod resettle;
 mod tend;
 
 pub use tend::finish_unheld;
@@ -13,8 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use jiff::tz::TimeZone;
-
 use super::campaign::{Campaign, target_key};
 use super::compressor::Jobs;
 use super::keep::Keeper;
@@ -24,6 +23,7 @@ use super::targets::Target;
 use crate::files::directory::Directory;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::pod::Pod;
 use crate::settings::{LogSettings, Settings};
 use crate::stream::feed::{Feed, GenerationKey};
 use crate::stream::ledger::Stage;
@@ -66,6 +66,7 @@ pub struct Rotator {
     settings: Arc<Settings>,
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
+    pod: Arc<Pod>,
     jobs: Jobs,
     keeper: Keeper,
     schedules: HashMap<String, Schedule>,
@@ -81,16 +82,15 @@ pub struct Rotator {
 
 impl Rotator {
     /// Sets up.
-    pub fn new(settings: Arc<Settings>, hub: Arc<Hub>, metrics: Arc<Metrics>, jobs: Jobs) -> Rotator {
-        let schedules =
-            settings.logs.iter().filter_map(|log| Some((log.full_name(), schedule_of(log)?))).collect();
+    pub fn new(hub: Arc<Hub>, metrics: Arc<Metrics>, pod: Arc<Pod>, jobs: Jobs) -> Rotator {
         Rotator {
-            settings,
+            settings: Arc::default(),
             hub,
             metrics,
+            pod,
             jobs,
             keeper: Keeper::default(),
-            schedules,
+            schedules: HashMap::new(),
             leases: HashMap::new(),
             campaigns: BTreeMap::new(),
             handlers: BTreeSet::new(),
@@ -111,6 +111,7 @@ impl Rotator {
 
     /// Looks at everything once, and rotates what is due. Returns when to look again.
     pub fn pass(&mut self) -> Duration {
+        self.take_up_settings();
         self.find_old();
         self.serve_asked();
         let pause = self.rotate_due();
@@ -119,6 +120,7 @@ impl Rotator {
 
     /// The same, but rotates only what somebody asked for.
     pub fn pass_asked(&mut self) -> Duration {
+        self.take_up_settings();
         self.find_old();
         self.serve_asked();
         self.settle()
@@ -141,6 +143,7 @@ impl Rotator {
 
     /// Answers what was asked without changing anything: for a dry run.
     pub fn only_answer(&mut self) {
+        self.take_up_settings();
         self.serve_asked();
         self.answer_askers();
     }
@@ -247,17 +250,5 @@ impl Rotator {
                 || askers.iter().any(|asker| asker.open.contains(id))
         });
         if watching { Duration::from_millis(100) } else { LOOK }
-    }
-}
-
-fn schedule_of(log: &LogSettings) -> Option<Schedule> {
-    let schedule = log.log.rotate.as_ref()?.when.schedule.as_ref()?;
-    let zone = TimeZone::get(schedule.time_zone()).ok()?;
-    match Schedule::new(schedule.text(), zone) {
-        Ok(schedule) => Some(schedule),
-        Err(error) => {
-            tracing::error!(log = log.full_name(), %error, "no rotation by time");
-            None
-        }
     }
 }

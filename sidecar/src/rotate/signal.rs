@@ -182,7 +182,7 @@ while True: signal.pause()";
     fn a_process_with_a_handler_is_chosen_and_gets_the_signal() {
         let mut python = Python::start(CATCHES, &["marker-of-the-first-signal-test"]);
         let pattern = Regex::new("marker-of-the-first-signal-test").unwrap();
-        let spec = TargetSpec { command_pattern: Some(&pattern), pid_file: None };
+        let spec = TargetSpec { command_pattern: Some(&pattern), pid_file: None, container: None };
         let processes = processes::snapshot().unwrap().processes;
         let targets = select(spec, &processes, std::process::id(), Signal::USR1).unwrap();
         assert_eq!(targets, [target_of(python.pid())]);
@@ -195,7 +195,7 @@ while True: signal.pause()";
     fn a_process_without_a_handler_survives() {
         let mut sleeper = Sleeper::start("4711.25");
         let pattern = Regex::new("^sleep 4711\\.25$").unwrap();
-        let spec = TargetSpec { command_pattern: Some(&pattern), pid_file: None };
+        let spec = TargetSpec { command_pattern: Some(&pattern), pid_file: None, container: None };
         let pid = sleeper.0.id();
         // Between fork and exec the child still has our command line.
         let refused = loop {

@@ -44,6 +44,32 @@ pub struct TargetSpec<'a> {
     pub command_pattern: Option<&'a Regex>,
     /// What the pid file says, if one is named. It and the pattern must both agree.
     pub pid_file: Option<PidFile>,
+    /// The container it must run in.
+    pub container: Option<Wanted<'a>>,
+}
+
+/// In which container the processes run that are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The pod's UID, if it is known.
+    pub pod: Option<&'a str>,
+    /// Whether the log asks for it. If not, processes whose container cannot be told will do.
+    pub is_asked_for: bool,
+}
+
+impl Wanted<'_> {
+    /// Whether a process may be signalled.
+    fn admits(&self, process: &Process) -> Result<(), NoTarget> {
+        let (pid, wanted) = (process.pid, self.name.to_owned());
+        match &process.container {
+            None if self.is_asked_for => Err(NoTarget::ContainerUnknown { pid, wanted }),
+            None => Ok(()),
+            Some(found) if found.name == self.name && self.pod.is_none_or(|pod| pod == found.pod) => Ok(()),
+            Some(found) => Err(NoTarget::OtherContainer { pid, found: found.name.clone(), wanted }),
+        }
+    }
 }
 
 /// A process to signal, named so that no other can be taken for it.
@@ -83,6 +109,26 @@ pub enum NoTarget {
     PidFileMismatch {
         /// The number in it.
         pid: u32,
+    },
+    /// It is not seen in which container it runs.
+    #[error(
+        "process {pid} matches, but it cannot be seen which container it runs in, and the log asks for '{wanted}'; take container out of the log, or share the pod's process namespace"
+    )]
+    ContainerUnknown {
+        /// The process.
+        pid: u32,
+        /// The container that is asked for.
+        wanted: String,
+    },
+    /// It runs in another container.
+    #[error("process {pid} matches, but runs in container '{found}' and not in '{wanted}'")]
+    OtherContainer {
+        /// The process.
+        pid: u32,
+        /// Its container.
+        found: String,
+        /// The container that is asked for.
+        wanted: String,
     },
     /// What is named must never be signalled.
     #[error("process {pid} is never signalled: it is {protected}")]
@@ -144,7 +190,8 @@ pub fn select(
     let mut catching = BTreeMap::new();
     let mut refusals = Vec::new();
     for process in named {
-        match check(process, own_pid, signal.as_raw()) {
+        let admitted = spec.container.map_or(Ok(()), |wanted| wanted.admits(process));
+        match admitted.and_then(|()| check(process, own_pid, signal.as_raw())) {
             Ok(()) => drop(catching.insert(process.pid, process)),
             Err(refusal) => refusals.push(refusal),
         }
@@ -214,8 +261,8 @@ fn protected(process: &Process, own_pid: u32) -> Option<Protected> {
     }
 }
 
-/// The path of a program that was replaced ends in " (deleted)", hence only the beginning of its name is compared.
-fn is_sidecar(process: &Process) -> bool {
+/// Whether it is a sidecar of ours. The path of a program that was replaced ends in " (deleted)", hence only the beginning of its name is compared.
+pub fn is_sidecar(process: &Process) -> bool {
     let file = process.executable.as_deref().and_then(|path| path.rsplit(|byte| *byte == b'/').next());
     process.name == OWN_NAME || file.is_some_and(|file| file.starts_with(OWN_NAME))
 }
@@ -248,6 +295,7 @@ fn most_useful(refusals: Vec<NoTarget>) -> NoTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rotate::process::Container;
 
     const USR1: i32 = 10;
     const CATCHES: u64 = 1 << (USR1 - 1);
@@ -269,18 +317,23 @@ mod tests {
             executable: Some(b"/usr/bin/python3".to_vec()),
             caught,
             blocked: 0,
+            container: None,
         }
     }
 
     fn by_pattern(pattern: &str, processes: &[Process]) -> Result<Vec<u32>, NoTarget> {
         let pattern = Regex::new(pattern).unwrap();
-        let spec = TargetSpec { command_pattern: Some(&pattern), pid_file: None };
+        let spec = TargetSpec { command_pattern: Some(&pattern), pid_file: None, container: None };
         pids(select(spec, processes, OWN, Signal::USR1))
     }
 
     fn by_file(pid: u32, written: i64, processes: &[Process]) -> Result<Vec<u32>, NoTarget> {
         let written_at = Timestamp::from_second(written).unwrap();
-        let spec = TargetSpec { command_pattern: None, pid_file: Some(PidFile { pid, written_at }) };
+        let spec = TargetSpec {
+            command_pattern: None,
+            pid_file: Some(PidFile { pid, written_at }),
+            container: None,
+        };
         pids(select(spec, processes, OWN, Signal::USR1))
     }
 
@@ -290,6 +343,32 @@ mod tests {
 
     fn protected(pid: u32, protected: Protected) -> Result<Vec<u32>, NoTarget> {
         Err(NoTarget::Protected { pid, protected })
+    }
+
+    #[test]
+    fn only_processes_of_the_container_are_chosen() {
+        let inside = |pid, container: Option<&str>| Process {
+            container: container.map(|name| Container { pod: "uid".to_owned(), name: name.to_owned() }),
+            ..process(pid, 1, "gunicorn: master", CATCHES)
+        };
+        let pattern = Regex::new("gunicorn").unwrap();
+        let check = |name, is_asked_for, processes: &[Process]| {
+            let container = Some(Wanted { name, pod: Some("uid"), is_asked_for });
+            let spec = TargetSpec { command_pattern: Some(&pattern), pid_file: None, container };
+            pids(select(spec, processes, OWN, Signal::USR1))
+        };
+        let known = [inside(10, Some("app")), inside(20, Some("proxy"))];
+        assert_eq!(check("app", true, &known), Ok(vec![10]));
+        assert_eq!(check("app", false, &known), Ok(vec![10]));
+        let other = NoTarget::OtherContainer { pid: 10, found: "app".into(), wanted: "web".into() };
+        assert_eq!(check("web", false, &known), Err(other));
+        let unknown = [inside(10, None)];
+        assert_eq!(check("app", false, &unknown), Ok(vec![10]));
+        let refused = NoTarget::ContainerUnknown { pid: 10, wanted: "app".into() };
+        assert_eq!(check("app", true, &unknown), Err(refused));
+        let elsewhere = Some(Wanted { name: "app", pod: Some("another pod"), is_asked_for: false });
+        let spec = TargetSpec { command_pattern: Some(&pattern), pid_file: None, container: elsewhere };
+        assert!(select(spec, &known, OWN, Signal::USR1).is_err(), "a pod that sees the host's processes");
     }
 
     #[test]
@@ -370,7 +449,7 @@ mod tests {
 
     #[test]
     fn nothing_named_and_nothing_found_are_told_apart() {
-        let none = TargetSpec { command_pattern: None, pid_file: None };
+        let none = TargetSpec { command_pattern: None, pid_file: None, container: None };
         assert_eq!(select(none, &[], OWN, Signal::USR1), Err(NoTarget::NothingNamed));
         assert_eq!(by_pattern("app", &[process(10, 1, "other", CATCHES)]), Err(NoTarget::NoMatch));
     }
@@ -398,7 +477,7 @@ mod tests {
         let (nginx, gunicorn) = (Regex::new("nginx").unwrap(), Regex::new("gunicorn").unwrap());
         let file = PidFile { pid: 10, written_at: Timestamp::from_second(5_000).unwrap() };
         let both = |pattern| {
-            let spec = TargetSpec { command_pattern: Some(pattern), pid_file: Some(file) };
+            let spec = TargetSpec { command_pattern: Some(pattern), pid_file: Some(file), container: None };
             pids(select(spec, &processes, OWN, Signal::USR1))
         };
         assert_eq!(both(&nginx), Ok(vec![10]));

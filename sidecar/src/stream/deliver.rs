@@ -42,8 +42,7 @@ impl Volume {
     /// not confirmed.
     pub fn subscriptions(&self, destination: &str) -> Vec<Subscription> {
         let inner = self.inner();
-        let wanted =
-            inner.feeds.values().filter(|feed| feed.log.destinations.iter().any(|d| d == destination));
+        let wanted = inner.feeds.values().filter(|feed| feed.goes_to(destination));
         wanted
             .filter_map(|feed| {
                 let generation = inner.generation(&feed.key)?;
@@ -118,13 +117,15 @@ impl Volume {
 
 impl Inner {
     fn confirm(&mut self, destination: &str, item: &Confirmed) {
-        let Some(log) = self.logs.get(&item.key.stream).cloned() else { return };
+        let log = self.logs.get(&item.key.stream).cloned();
         let Some(generation) = self.generation_mut(&item.key) else { return };
         let cursor = generation.cursors.entry(destination.to_owned()).or_default();
         if item.position < cursor.confirmed {
             return;
         }
-        *cursor = Cursor { confirmed: item.position, fingerprint: item.fingerprint };
+        *cursor = Cursor { confirmed: item.position, fingerprint: item.fingerprint, ..*cursor };
+        // Nobody may be waiting for it any more: a destination that ends confirms its last lines.
+        let Some(log) = log else { return };
         let floor = log
             .destinations
             .iter()

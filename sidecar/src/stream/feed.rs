@@ -1,12 +1,12 @@
 //! One generation as those who read it see it: where its bytes are, how many there are, whether more may come.
 //!
 //! A feed is shared between the thread that watches sizes and the threads that forward; every field changes on
-//! its own and only forwards: the size grows, an open feed becomes sealed, a file becomes a path.
+//! its own and only forwards: the size grows, an open feed becomes sealed, a file becomes a path, settings get newer.
 
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::settings::LogSettings;
 
@@ -37,8 +37,9 @@ pub enum Source {
 pub struct Feed {
     /// Which one.
     pub key: GenerationKey,
-    /// The settings of its log.
-    pub log: Arc<LogSettings>,
+    log: RwLock<Arc<LogSettings>>,
+    /// Whether no log wants it any more.
+    dismissed: AtomicBool,
     source: Mutex<Source>,
     size: AtomicU64,
     sealed: AtomicBool,
@@ -49,11 +50,37 @@ impl Feed {
     pub fn new(key: GenerationKey, log: Arc<LogSettings>, source: Source, size: u64, sealed: bool) -> Feed {
         Feed {
             key,
-            log,
+            log: RwLock::new(log),
+            dismissed: AtomicBool::new(false),
             source: Mutex::new(source),
             size: AtomicU64::new(size),
             sealed: AtomicBool::new(sealed),
         }
+    }
+
+    /// The settings of its log.
+    pub fn log(&self) -> Arc<LogSettings> {
+        self.log.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The settings changed.
+    pub fn set_log(&self, log: Arc<LogSettings>) {
+        *self.log.write().unwrap_or_else(PoisonError::into_inner) = log;
+    }
+
+    /// Whether `destination` gets its lines.
+    pub fn goes_to(&self, destination: &str) -> bool {
+        !self.is_dismissed() && self.log().destinations.iter().any(|known| known == destination)
+    }
+
+    /// No log wants it any more: nobody reads it on.
+    pub fn dismiss(&self) {
+        self.dismissed.store(true, Ordering::Release);
+    }
+
+    /// Whether no log wants it any more.
+    pub fn is_dismissed(&self) -> bool {
+        self.dismissed.load(Ordering::Acquire)
     }
 
     /// Bytes seen so far.

@@ -41,6 +41,9 @@ impl Default for Ledger {
 pub struct Stream {
     /// When it was last rotated, or first seen (microseconds since the epoch): schedules count from here.
     pub rotated_at: i64,
+    /// When it was rotated before that, in case the last rotation is undone.
+    #[serde(skip)]
+    pub rotated_before: i64,
     /// The highest number any of its generations had.
     #[serde(default)]
     pub issued: u64,
@@ -141,6 +144,9 @@ pub struct Cursor {
     pub confirmed: u64,
     /// Of the bytes before it.
     pub fingerprint: Fingerprint,
+    /// Since when the log does not name the destination any more (microseconds since the epoch).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_at: Option<i64>,
 }
 
 impl Stage {
@@ -285,7 +291,7 @@ mod tests {
     use super::*;
 
     fn generation(number: u64, stage: Stage, length: u64, confirmed: &[(&str, u64)]) -> Generation {
-        let cursor = |at| Cursor { confirmed: at, fingerprint: Fingerprint::default() };
+        let cursor = |at| Cursor { confirmed: at, ..Cursor::default() };
         Generation {
             number,
             id: FileId { dev: 1, ino: number, born: Some(5), handle: Some("ab".into()) },

@@ -34,7 +34,9 @@ pub enum Placed {
 
 impl Volume {
     /// Looks at the file at `path`, which `log` wants.
-    pub fn place(&self, path: &str, log: &Arc<LogSettings>) -> Placed {
+    ///
+    /// `is_new_log` says that this is the first look for a log that was added while everything ran.
+    pub fn place(&self, path: &str, log: &Arc<LogSettings>, is_new_log: bool) -> Placed {
         let mut inner = self.inner();
         if inner.ledger.streams.get(path).is_some_and(Stream::is_busy) {
             return Placed::Busy;
@@ -50,10 +52,13 @@ impl Volume {
         if inner.knows_elsewhere(path, &opened) {
             return Placed::Renamed;
         }
+        let first_start = inner.first_start;
+        inner.first_start |= is_new_log;
         if !inner.ledger.streams.contains_key(path) {
             self.adopt_archives(&mut inner, path, log);
         }
         let begun = inner.replace_live(self, path, log, opened);
+        inner.first_start = first_start;
         inner.write();
         drop(inner);
         self.bump();
@@ -71,7 +76,7 @@ impl Volume {
         }
         let was_live = generation.stage == Stage::Live;
         generation.stage = Stage::Gone;
-        let lost = lost_bytes(generation, &feed.log.destinations);
+        let lost = lost_bytes(generation, &feed.log().destinations);
         let source = feed.source();
         feed.set_source(Source::Lost);
         feed.seal();
@@ -87,7 +92,7 @@ impl Volume {
                     Err(_) => return Some(lost),
                 },
             };
-            let log = feed.log.clone();
+            let log = feed.log();
             inner.begin(&feed.key.stream, &log, opened);
         }
         inner.write();
@@ -101,6 +106,7 @@ impl Volume {
         let mut inner = self.inner();
         for stream in inner.ledger.streams.values_mut() {
             stream.generations.retain(|generation| generation.stage != Stage::Gone);
+            stream.generations.iter_mut().for_each(|generation| generation.forget_left(now_micros()));
         }
         // A name that is used once (with a date in it) is remembered for a day.
         let day_ago = now_micros() - DAY_MICROS;
@@ -197,7 +203,7 @@ impl Inner {
         stream.issued = number;
         let start = if from_end && first { opened.size } else { data_start(&opened) };
         let fingerprint = fingerprint_before(&opened.file, start).ok().flatten().unwrap_or_default();
-        let cursor = Cursor { confirmed: start, fingerprint };
+        let cursor = Cursor { confirmed: start, fingerprint, left_at: None };
         stream.generations.push(Generation {
             number,
             id: opened.id,

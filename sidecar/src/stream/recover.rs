@@ -1,6 +1,5 @@
 //! After a restart: finds the files the ledger speaks of, and completes or undoes a rotation that was cut short.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -54,15 +53,26 @@ impl Volume {
         let names: Vec<String> = inner.ledger.streams.keys().cloned().collect();
         for name in names {
             let Some(log) = owner(&self.absolute(&name)) else { continue };
-            self.resume_rotation(&mut inner, &name, &log, &mut found);
-            self.resume_put_back(&mut inner, &name, &mut found);
-            self.find_generations(&mut inner, &name, &log, &mut found);
+            self.take_up(&mut inner, &name, &log, &mut found);
         }
         inner.write();
         drop(inner);
         self.sync();
         self.bump();
         found
+    }
+
+    /// Takes up one stream, which belongs to `log`.
+    pub(super) fn take_up(
+        &self,
+        inner: &mut Inner,
+        name: &str,
+        log: &Arc<LogSettings>,
+        found: &mut Recovered,
+    ) {
+        self.resume_rotation(inner, name, log, found);
+        self.resume_put_back(inner, name, found);
+        self.find_generations(inner, name, log, found);
     }
 
     fn resume_rotation(&self, inner: &mut Inner, name: &str, log: &Arc<LogSettings>, found: &mut Recovered) {
@@ -143,16 +153,7 @@ impl Volume {
                     record.path = path;
                     record.stage = stage;
                     record.length = record.length.max(size);
-                    // A destination that is new starts with what comes next.
-                    for name in &log.destinations {
-                        let known =
-                            record.cursors.get(name).or_else(|| same_destination(&record.cursors, name));
-                        let cursor = known.copied().unwrap_or_else(|| Cursor {
-                            confirmed: record.length,
-                            fingerprint: fingerprint_of(&source, record.length),
-                        });
-                        record.cursors.insert(name.clone(), cursor);
-                    }
+                    record.enlist(&log.destinations, now_micros(), |end| cursor_at(&source, end));
                 }
                 let size = if stage.is_open() { size } else { generation.length };
                 inner.subscribe(&stream_name, number, log, source, size, !stage.is_open());
@@ -266,18 +267,13 @@ fn is_held(file: &std::fs::File) -> bool {
     crate::sys::ask_read_lease(file) == crate::sys::LeaseReply::Refused
 }
 
-/// Two policies that name the same destination differently make its key carry the policy's name, and lose it again
-/// when they agree: the cursor goes with the name.
-fn same_destination<'a>(cursors: &'a BTreeMap<String, Cursor>, name: &str) -> Option<&'a Cursor> {
-    let bare = |key: &str| key.rsplit('/').next().map(str::to_owned);
-    cursors.iter().find(|(key, _)| bare(key) == bare(name)).map(|(_, cursor)| cursor)
-}
-
-fn fingerprint_of(source: &Source, position: u64) -> Fingerprint {
-    match source {
+/// The cursor of a destination that has everything before `position`.
+pub(super) fn cursor_at(source: &Source, position: u64) -> Cursor {
+    let fingerprint = match source {
         Source::Open(file) => fingerprint_before(file, position).ok().flatten().unwrap_or_default(),
         _ => Fingerprint::default(),
-    }
+    };
+    Cursor { confirmed: position, fingerprint, left_at: None }
 }
 
 #[cfg(test)]

@@ -28,7 +28,9 @@ impl Volume {
     /// Announces that the live file of `stream` will be archived at `archive`. On disk when this returns.
     pub fn intend(&self, stream: &str, archive: &str) -> Result<(), TurnError> {
         let mut inner = self.inner();
-        let record = inner.ledger.streams.get_mut(stream);
+        // From here on the stream is busy, so settings that come now wait until it is not.
+        let is_owned = inner.logs.contains_key(stream);
+        let record = inner.ledger.streams.get_mut(stream).filter(|_| is_owned);
         let intent = record.and_then(|record| {
             let old = record.live()?.id.clone();
             record.intent = Some(Intent { archive: archive.to_owned(), old });
@@ -81,7 +83,7 @@ impl Volume {
         }
         let record = inner.ledger.streams.get_mut(stream).ok_or_else(changed)?;
         record.intent = None;
-        record.rotated_at = now_micros();
+        record.rotated_before = std::mem::replace(&mut record.rotated_at, now_micros());
         let number = record.archive_live(archive, now_micros(), boot_time()).ok_or_else(changed)?;
         if let Some(new) = new {
             inner.begin(stream, &log, new);
@@ -107,6 +109,10 @@ impl Volume {
         let changed = || TurnError::Changed(stream.to_owned());
         let record = inner.ledger.streams.get_mut(stream).ok_or_else(changed)?;
         record.intent = None;
+        // The time that was due is still to be served.
+        if record.rotated_before > 0 {
+            record.rotated_at = record.rotated_before;
+        }
         let newest = record.generations.pop().ok_or_else(changed)?;
         let old = record.generation_mut(number).ok_or_else(changed)?;
         old.become_live(stream);

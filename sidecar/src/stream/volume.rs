@@ -204,7 +204,7 @@ impl Volume {
             return false;
         }
         generation.length = size;
-        let added = !feed.log.destinations.is_empty() && generation.marks.observe(before, now_micros());
+        let added = !feed.log().destinations.is_empty() && generation.marks.observe(before, now_micros());
         inner.marks_added |= added;
         drop(inner);
         feed.grow(size)
@@ -287,6 +287,7 @@ fn without_marks(stream: &Stream) -> Stream {
     let bare = |generation: &Generation| Generation { marks: Default::default(), ..generation.clone() };
     Stream {
         rotated_at: stream.rotated_at,
+        rotated_before: stream.rotated_before,
         issued: stream.issued,
         intent: stream.intent.clone(),
         putting_back: stream.putting_back,

@@ -1,11 +1,13 @@
 //! Enters what the watcher finds: volumes that are opened, files that are refused, files that were deleted.
 
+use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::watcher::Watcher;
 use crate::settings::LogSettings;
+use crate::stream::recover::Recovered;
 use crate::stream::volume::{STATE_DIRECTORY, Volume, VolumeError};
 
 impl Watcher {
@@ -18,6 +20,28 @@ impl Watcher {
                 self.volume_of(base);
             }
         }
+    }
+
+    /// Gives every stream to the log that wants it by the settings of now.
+    pub(super) fn take_up_settings(&mut self) {
+        let settings = self.hub.settings();
+        if Arc::ptr_eq(&settings, &self.settings) && !self.is_unsettled {
+            return;
+        }
+        let known: HashSet<String> = self.settings.logs.iter().map(|log| log.full_name()).collect();
+        if !known.is_empty() {
+            let new = settings.logs.iter().map(|log| log.full_name()).filter(|log| !known.contains(log));
+            self.new_logs.extend(new);
+        }
+        self.settings = settings;
+        self.is_unsettled = false;
+        for volume in self.hub.volumes() {
+            let settled = volume.settle(|path| self.settings.owner(&volume.base, path));
+            self.is_unsettled |= settled.is_busy;
+            self.tell(&volume, settled.found);
+        }
+        // Who has lost a file or got one sees it now.
+        self.hub.wake_forwarders();
     }
 
     /// A live file without a name was deleted by somebody else.
@@ -78,7 +102,11 @@ impl Watcher {
     }
 
     fn recover(&self, volume: &Volume) {
-        let found = volume.recover(|path| self.settings.logs.iter().find(|log| log.wants(path)).cloned());
+        let found = volume.recover(|path| self.settings.owner(&volume.base, path));
+        self.tell(volume, found);
+    }
+
+    fn tell(&self, volume: &Volume, found: Recovered) {
         for stream in found.resumed {
             tracing::info!(stream, "a rotation that was cut short was completed or undone");
         }
@@ -86,9 +114,8 @@ impl Watcher {
             tracing::warn!(stream, "a file was truncated or replaced while the sidecar was away");
         }
         for (stream, destination, bytes) in found.lost {
-            let log = self.settings.logs.iter().find(|log| log.wants(&volume.absolute(&stream)));
-            if let Some(log) = log {
-                self.metrics.lost(log, &destination, bytes);
+            if let Some(log) = self.settings.owner(&volume.base, &volume.absolute(&stream)) {
+                self.metrics.lost(&log, &destination, bytes);
             }
             tracing::error!(
                 stream,

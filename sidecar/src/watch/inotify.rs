@@ -39,11 +39,12 @@ impl<T> Inotify<T> {
         &self.fd
     }
 
-    /// Asks to be told once when `file` is next written, whatever its name is by then. Look at its size again
+    /// Asks to be told once when `file` is next written, or closed by who may write it, whatever its name is by then. Look at its size again
     /// afterwards: it may have grown just before.
     pub fn arm(&mut self, file: &File, name: T) -> io::Result<()> {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let watch = inotify::add_watch(&self.fd, path, WatchFlags::MODIFY | WatchFlags::ONESHOT)?;
+        let flags = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::ONESHOT;
+        let watch = inotify::add_watch(&self.fd, path, flags)?;
         self.files.insert(watch, name);
         Ok(())
     }

@@ -10,28 +10,27 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::departure::Departures;
 use super::discover::discover;
 use super::inotify::Inotify;
-use super::report_truncated;
 use crate::hub::{FeedKey, Hub};
 use crate::metrics::Metrics;
-use crate::settings::{LogSettings, Settings};
+use crate::settings::Settings;
 use crate::stream::feed::{Feed, Source};
 use crate::stream::place::Placed;
 use crate::stream::volume::Volume;
 
 /// How often a growing file is looked at: a line waits half of it on average.
 const TICK: Duration = Duration::from_millis(5);
-/// So many looks without growth, and a file is quiet.
-const QUIET_TICKS: u32 = 4;
 /// More growing files than this make the tick longer, so that looking stays cheap.
 const FILES_PER_TICK: usize = 50;
 /// How often everything is looked at, events or not.
 const LOOK_AROUND: Duration = Duration::from_secs(10);
 /// How often quiet files are looked at where inotify may be blind.
 const BLIND_POLL: Duration = Duration::from_secs(1);
-/// How long nothing is looked for when all files are quiet: events come at once, and only a stop has to wait.
-const IDLE: Duration = Duration::from_millis(500);
+/// How long nothing is looked for when all files are quiet: events come at once, and only other settings and a stop
+/// have to wait.
+const IDLE: Duration = Duration::from_millis(250);
 /// How soon after the last look around the next one follows, at most.
 const SOON: Duration = Duration::from_millis(100);
 /// How often the state is synced, if there is anything to sync.
@@ -43,36 +42,43 @@ pub(super) struct Watched {
     pub(super) feed: Arc<Feed>,
     pub(super) file: Arc<File>,
     /// Looks without growth since it was last seen to grow.
-    idle_ticks: u32,
+    pub(super) idle_ticks: u32,
 }
 
 /// The thread's state.
 pub struct Watcher {
     pub(super) settings: Arc<Settings>,
+    /// Whether a stream was being rotated when the settings changed.
+    pub(super) is_unsettled: bool,
+    /// Logs that were added while everything ran, and not looked at yet.
+    pub(super) new_logs: HashSet<String>,
     pub(super) hub: Arc<Hub>,
     pub(super) metrics: Arc<Metrics>,
-    inotify: Option<Inotify<FeedKey>>,
+    pub(super) inotify: Option<Inotify<FeedKey>>,
     pub(super) watched: HashMap<FeedKey, Watched>,
     /// Those that grow: all others are quiet.
-    active: BTreeSet<FeedKey>,
+    pub(super) active: BTreeSet<FeedKey>,
     pub(super) bases: HashMap<PathBuf, usize>,
     pub(super) complained: HashSet<PathBuf>,
     pub(super) refused: BTreeMap<PathBuf, String>,
+    pub(super) departures: Departures<FeedKey>,
     version: u64,
-    blind: bool,
+    pub(super) blind: bool,
     /// Whether nothing was looked at before.
     pub(super) first_look: bool,
 }
 
 impl Watcher {
     /// Sets up. Without inotify (its instances are limited per user) the slow poll has to do.
-    pub fn new(settings: Arc<Settings>, hub: Arc<Hub>, metrics: Arc<Metrics>) -> Watcher {
+    pub fn new(hub: Arc<Hub>, metrics: Arc<Metrics>) -> Watcher {
         let inotify = Inotify::new();
         if let Err(error) = &inotify {
             tracing::warn!(%error, "no inotify instance to be had; files are polled once a second");
         }
         Watcher {
-            settings,
+            settings: Arc::default(),
+            is_unsettled: false,
+            new_logs: HashSet::new(),
             hub,
             metrics,
             blind: inotify.is_err(),
@@ -82,6 +88,7 @@ impl Watcher {
             bases: HashMap::new(),
             complained: HashSet::new(),
             refused: BTreeMap::new(),
+            departures: Departures::default(),
             version: 0,
             first_look: true,
         }
@@ -96,7 +103,11 @@ impl Watcher {
             changed |= self.wait(if changed { SOON } else { IDLE });
             let now = Instant::now();
             // An app that makes and removes files all the time must not make us do nothing else.
-            if (changed && now >= looked_around + SOON) || now >= looked_around + LOOK_AROUND {
+            let other_settings = self.is_unsettled || !Arc::ptr_eq(&self.settings, &self.hub.settings());
+            if other_settings
+                || (changed && now >= looked_around + SOON)
+                || now >= looked_around + LOOK_AROUND
+            {
                 self.look_around();
                 looked_around = Instant::now();
                 changed = false;
@@ -161,6 +172,7 @@ impl Watcher {
 
     /// Walks the directories and enters what is found.
     fn look_around(&mut self) {
+        self.take_up_settings();
         let found = discover(&self.settings.logs);
         if let Some(inotify) = self.inotify.as_mut() {
             for directory in &found.directories {
@@ -176,7 +188,8 @@ impl Watcher {
             let Some(index) = self.volume_of(base) else { continue };
             let volume = self.hub.volumes()[index].clone();
             let Some(relative) = path.strip_prefix(base).ok().and_then(Path::to_str) else { continue };
-            match volume.place(relative, log) {
+            let is_new = self.new_logs.contains(&log.full_name());
+            match volume.place(relative, log, is_new) {
                 Placed::New(feed) => {
                     tracing::info!(path = %path.display(), log = log.full_name(), generation = feed.key.number, "new file");
                 }
@@ -191,7 +204,9 @@ impl Watcher {
         self.hub.set_refusals(refused.clone());
         self.refused = refused;
         self.find_deleted();
-        self.first_look = false;
+        self.new_logs.clear();
+        // Without settings nothing was looked at.
+        self.first_look &= self.settings.logs.is_empty();
         for volume in self.hub.volumes() {
             volume.end_first_look();
             if volume.retry_state() {
@@ -220,6 +235,7 @@ impl Watcher {
             current.get(key).is_some_and(|(_, feed)| Arc::ptr_eq(feed, &watched.feed))
         });
         self.active.retain(|key| self.watched.contains_key(key));
+        self.departures.keep(|key| self.watched.contains_key(key));
         for (key, (volume, feed)) in current {
             if let Source::Open(file) = feed.source() {
                 let new = || Watched { volume, feed, file, idle_ticks: 0 };
@@ -231,89 +247,4 @@ impl Watcher {
         }
         self.hub.wake_forwarders();
     }
-
-    /// A file was written, or looks as if.
-    fn wake(&mut self, key: FeedKey) {
-        if let Some(watched) = self.watched.get_mut(&key) {
-            watched.idle_ticks = 0;
-            self.active.insert(key);
-        }
-    }
-
-    /// Quiet files are looked at too, for inotify may have missed something.
-    fn poll_quiet(&mut self) {
-        let changed = |watched: &Watched| {
-            watched.file.metadata().is_ok_and(|metadata| metadata.len() != watched.feed.size())
-        };
-        let keys: Vec<FeedKey> =
-            self.watched.iter().filter(|(_, watched)| changed(watched)).map(|(key, _)| key.clone()).collect();
-        for key in keys {
-            self.wake(key);
-        }
-    }
-
-    /// Looks at the files that grow.
-    fn tick(&mut self) {
-        let (mut grown, mut truncated, mut quiet) = (Vec::new(), Vec::new(), Vec::new());
-        for key in &self.active {
-            let Some(watched) = self.watched.get_mut(key) else { continue };
-            // In this order: the rotator may note a newer size in between.
-            let before = watched.feed.size();
-            let Ok(size) = watched.file.metadata().map(|metadata| metadata.len()) else { continue };
-            if size < before {
-                truncated.push((watched.volume.clone(), watched.feed.clone()));
-            } else if watched.volume.grew(&watched.feed, size) {
-                grown.push(key.clone());
-                watched.idle_ticks = 0;
-                if reaches_limit(&watched.feed.log, before, size) {
-                    self.hub.rotator.wake();
-                }
-            } else if watched.idle_ticks < QUIET_TICKS {
-                watched.idle_ticks += 1;
-            } else {
-                match arm(self.inotify.as_mut(), &watched.file, key, size) {
-                    Armed::GrewMeanwhile => watched.idle_ticks = 0,
-                    Armed::Yes => quiet.push(key.clone()),
-                    Armed::Cannot => {
-                        self.blind = true;
-                        quiet.push(key.clone());
-                    }
-                }
-            }
-        }
-        for key in quiet {
-            self.active.remove(&key);
-        }
-        for (volume, feed) in truncated {
-            report_truncated(&volume, &feed, &self.metrics);
-            self.hub.wake_forwarders();
-        }
-        if !grown.is_empty() {
-            self.hub.grew(&grown);
-        }
-    }
-}
-
-enum Armed {
-    Yes,
-    /// It is not quiet after all: the event for this growth would never come.
-    GrewMeanwhile,
-    /// No inotify, or no watch to be had.
-    Cannot,
-}
-
-fn arm(inotify: Option<&mut Inotify<FeedKey>>, file: &File, key: &FeedKey, size: u64) -> Armed {
-    match inotify.map(|inotify| inotify.arm(file, key.clone())) {
-        Some(Ok(())) => {
-            let same = file.metadata().is_ok_and(|metadata| metadata.len() == size);
-            if same { Armed::Yes } else { Armed::GrewMeanwhile }
-        }
-        _ => Armed::Cannot,
-    }
-}
-
-/// Whether a file has grown to the size at which it is rotated.
-fn reaches_limit(log: &LogSettings, before: u64, now: u64) -> bool {
-    let limit = log.log.rotate.as_ref().and_then(|rotate| rotate.when.size);
-    limit.is_some_and(|limit| before < limit.bytes() && now >= limit.bytes())
 }

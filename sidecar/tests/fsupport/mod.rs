@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 
 pub mod config;
+pub mod pod;
 pub mod prometheus;
 pub mod recount;
 pub mod rfc5424;

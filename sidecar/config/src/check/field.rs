@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::shape::kind;
 use crate::types::Choice;
 use crate::units::{
-    AbsolutePath, ByteSize, DestinationName, FileMode, Fingerprint, LogName, PathPattern, Pattern,
-    PolicyName, RelativePath, Signal, ValueError, format_duration, parse_duration,
+    AbsolutePath, ByteSize, ContainerName, DestinationName, FileMode, Fingerprint, LogName, PathPattern,
+    Pattern, PolicyName, RelativePath, Signal, ValueError, format_duration, parse_duration,
 };
 
 /// The longest text of any value, in bytes: PATH_MAX of Linux.
@@ -38,6 +38,7 @@ macro_rules! text_fields {
 
 text_fields!(
     AbsolutePath,
+    ContainerName,
     DestinationName,
     FileMode,
     Fingerprint,

@@ -23,7 +23,7 @@ pub(super) fn read(raw: &raw::Log, at: &At) -> Option<Log> {
         }
     };
     at.later("syslog", &raw.syslog);
-    at.later("container", &raw.container);
+    let container = at.optional("container", &raw.container);
     let read_from = at.or("readFrom", &raw.read_from, ReadFrom::Beginning);
     let max_line =
         at.within("maxLineBytes", &raw.max_line_bytes, defaults::MAX_LINE, ByteSize(64)..=LONGEST_LINE);
@@ -37,6 +37,7 @@ pub(super) fn read(raw: &raw::Log, at: &At) -> Option<Log> {
     Some(Log {
         name: name?,
         files: files?,
+        container,
         read_from,
         max_line,
         rotate: rotate.flatten(),

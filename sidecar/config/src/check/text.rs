@@ -55,19 +55,29 @@ fn is_dns_name(text: &str) -> bool {
 
 /// Checks a parameter of a structured-data element.
 pub(super) fn param(raw: &raw::Param, at: &At) -> Option<Param> {
-    let name: Option<String> = at.required("name", &raw.name, "write the name of the parameter");
-    let name = name.and_then(|name| at.key("name").note(sd_name(name)));
-    at.later("from", &raw.from);
-    let value: Option<String> = match raw.from {
-        None => at.required("value", &raw.value, "write its value as text"),
+    let name = param_name(raw, at);
+    at.refuse("from", &raw.from, "has no place here, only in metadata; write value");
+    let value = match raw.from {
+        None => param_value(raw, at, "write its value as text"),
         Some(_) => None,
     };
-    let value = value.filter(|value| {
+    Some(Param { name: name?, value: value? })
+}
+
+/// Checks the name of a parameter.
+pub(super) fn param_name(raw: &raw::Param, at: &At) -> Option<String> {
+    let name: Option<String> = at.required("name", &raw.name, "write the name of the parameter");
+    name.and_then(|name| at.key("name").note(sd_name(name)))
+}
+
+/// Checks the value of a parameter; `hint` says what to write if it is missing.
+pub(super) fn param_value(raw: &raw::Param, at: &At, hint: &str) -> Option<String> {
+    let value: Option<String> = at.required("value", &raw.value, hint);
+    value.filter(|value| {
         let fits = value.len() <= LONGEST_VALUE;
         if !fits {
             at.key("value").wrong(format!("has {} bytes; write at most {LONGEST_VALUE}", value.len()));
         }
         fits
-    });
-    Some(Param { name: name?, value: value? })
+    })
 }

@@ -1,6 +1,5 @@
 //! Where the lines of a log are sent, and what their messages say about them.
 
-use super::Param;
 use super::choice::choice;
 use crate::units::DestinationName;
 
@@ -9,8 +8,8 @@ use crate::units::DestinationName;
 pub struct Forward {
     /// The destinations, at least one; version 1 of the sidecar serves exactly one per log.
     pub destinations: Vec<DestinationName>,
-    /// HOSTNAME, 1 to 255 printable ASCII characters; `None` is the name of the host or pod.
-    pub hostname: Option<String>,
+    /// HOSTNAME; `None` is the name of the host, which in a pod is the pod's.
+    pub hostname: Option<Hostname>,
     /// APP-NAME, 1 to 48 printable ASCII characters; `None` is the policy's name.
     pub app_name: Option<String>,
     /// The facility of every message.
@@ -19,7 +18,66 @@ pub struct Forward {
     pub severity: Severity,
     /// What every message says about its origin, in one element
     /// [`METADATA_ELEMENT`](crate::names::METADATA_ELEMENT).
-    pub metadata: Vec<Param>,
+    pub metadata: Vec<Metadata>,
+}
+
+/// The HOSTNAME of messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hostname {
+    /// As it is: 1 to 255 printable ASCII characters.
+    Literal(String),
+    /// What each pod knows of itself; the host's name where it does not.
+    From(HostnameSource),
+}
+
+/// A parameter of the element [`METADATA_ELEMENT`](crate::names::METADATA_ELEMENT).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// PARAM-NAME: 1 to 32 printable ASCII characters without `=`, space, `]` and `"`.
+    pub name: String,
+    /// PARAM-VALUE.
+    pub value: MetadataValue,
+}
+
+/// The value of a [`Metadata`] parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MetadataValue {
+    /// As it is, not yet escaped.
+    Literal(String),
+    /// What each pod knows of itself; the parameter is left out where it does not.
+    From(MetadataSource),
+}
+
+choice! {
+    /// What a pod may call itself in its messages.
+    HostnameSource {
+        /// The pod's name.
+        Pod = "Pod",
+        /// The name of the node that it runs on.
+        Node = "Node",
+        /// The name of what owns it, such as its Deployment.
+        Workload = "Workload",
+    }
+    later []
+}
+
+choice! {
+    /// What a pod knows of itself.
+    MetadataSource {
+        /// Its namespace.
+        Namespace = "Namespace",
+        /// Its name.
+        Pod = "Pod",
+        /// Its UID.
+        PodUid = "PodUid",
+        /// The container that the log belongs to.
+        Container = "Container",
+        /// The name of the node that it runs on.
+        Node = "Node",
+        /// The name of what owns it, such as its Deployment.
+        Workload = "Workload",
+    }
+    later []
 }
 
 choice! {

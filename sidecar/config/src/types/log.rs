@@ -2,7 +2,7 @@
 
 use super::choice::choice;
 use super::{Forward, Rotate};
-use crate::units::{ByteSize, LogName, PathPattern};
+use crate::units::{ByteSize, ContainerName, LogName, PathPattern};
 
 /// Files of one kind, and what is done with them. At least one of `rotate` and `forward` is there.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,6 +11,8 @@ pub struct Log {
     pub name: LogName,
     /// Which files belong to it.
     pub files: Files,
+    /// The container whose processes write the files; `None` is the one that the pod means by default.
+    pub container: Option<ContainerName>,
     /// Where to begin in files that are found at the very first start.
     pub read_from: ReadFrom,
     /// A longer line is cut, marked and counted. At least 1.

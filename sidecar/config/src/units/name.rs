@@ -53,6 +53,11 @@ name! {
     DestinationName, 32
 }
 
+name! {
+    /// The name of a container of the pod (RFC 1123 section 2.1: at most 63 characters).
+    ContainerName, 63
+}
+
 /// Checks what all names have in common: the form of a DNS label (RFC 1123 section 2.1), so that a name can stand in
 /// Kubernetes objects, metric labels, file names and syslog headers.
 fn check(text: &str, max: usize) -> Result<(), ValueError> {

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use capstan_config::{
     Archive, ByteSize, ClientCertificate, Compression, Config, Delivery, Destination, Endpoint, Facility,
-    Fallback, Files, Format, Forward, Framing, Log, Method, Mode, Naming, Param, PathPattern, Process,
-    ReadFrom, Reopen, ReopenAction, Retention, Rotate, Schedule, SdElement, SdId, Severity, Signal, Syslog,
-    Tls, TlsVersion, Transport, When, WhenUnconfirmed,
+    Fallback, Files, Format, Forward, Framing, Hostname, HostnameSource, Log, Metadata, MetadataSource,
+    MetadataValue, Method, Mode, Naming, Param, PathPattern, Process, ReadFrom, Reopen, ReopenAction,
+    Retention, Rotate, Schedule, SdElement, SdId, Severity, Signal, Syslog, Tls, TlsVersion, Transport, When,
+    WhenUnconfirmed,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -61,6 +62,7 @@ fn log(
     Log {
         name: parsed(name),
         files: Files { include, exclude },
+        container: choice.is_multiple_of(2).then(|| parsed("app-1")),
         read_from: if from_end { ReadFrom::End } else { ReadFrom::Beginning },
         max_line,
         rotate: rotates.then_some(rotate),
@@ -152,7 +154,7 @@ fn forward() -> impl Strategy<Value = Forward> {
     let facilities = select(vec![Kern, User, Cron, AuthPriv, Audit, Alert, Clock, Local0, Local7]);
     let severities = select(vec![Emergency, Urgent, Critical, Error, Warning, Notice, Info, Debug]);
     let parts =
-        (option::of("[!-~]{1,255}"), option::of("[!-~]{1,48}"), facilities, severities, vec(param(), 0..4));
+        (option::of(hostname()), option::of("[!-~]{1,48}"), facilities, severities, vec(metadata(), 0..4));
     parts.prop_map(|(hostname, app_name, facility, severity, metadata)| Forward {
         destinations: Vec::new(),
         hostname,
@@ -242,6 +244,20 @@ fn delivery() -> impl Strategy<Value = Delivery> {
             close_timeout: timeouts[5],
         },
     )
+}
+
+fn hostname() -> impl Strategy<Value = Hostname> {
+    use HostnameSource::{Node, Pod, Workload};
+    let sources = select(vec![Pod, Node, Workload]);
+    prop_oneof!["[!-~]{1,255}".prop_map(Hostname::Literal), sources.prop_map(Hostname::From)]
+}
+
+fn metadata() -> impl Strategy<Value = Metadata> {
+    use MetadataSource::{Container, Namespace, Node, Pod, PodUid, Workload};
+    let sources = select(vec![Namespace, Pod, PodUid, Container, Node, Workload]);
+    let values =
+        prop_oneof![".{0,40}".prop_map(MetadataValue::Literal), sources.prop_map(MetadataValue::From),];
+    (SD_NAME, values).prop_map(|(name, value)| Metadata { name, value })
 }
 
 fn param() -> impl Strategy<Value = Param> {

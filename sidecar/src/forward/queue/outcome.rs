@@ -59,7 +59,7 @@ impl Queue {
     pub(super) fn lose(&mut self, key: &FeedKey, now: Instant) {
         let Some(track) = self.tracks.get_mut(key) else { return };
         let bytes = track.feed.size().saturating_sub(self.flight.sent(key));
-        self.metrics.lost(&track.feed.log, &self.destination, bytes);
+        self.metrics.lost(&track.log, &self.destination, bytes);
         tracing::error!(
             stream = &*key.1.stream,
             generation = key.1.number,

@@ -1,9 +1,14 @@
 //! Rotations that somebody asked for, by `rotate` on the command line.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use super::Rotator;
 use crate::control::{RotateOutcome, RotateRequest, StreamOutcome};
 use crate::hub::Asked;
 use crate::rotate::due::Trigger;
+use crate::stream::ledger::{SealedBy, Stage};
+use crate::stream::volume::Volume;
 
 /// Somebody who asked for rotations and waits for what becomes of them.
 pub(super) struct Asker {
@@ -40,9 +45,11 @@ impl Rotator {
             asker.outcome.streams.push(StreamOutcome { path, outcome, failed: false });
         }
         for waiting in self.waiting.iter().filter(|waiting| !waiting.gave_up) {
-            let (feed, name) = (&waiting.feed, &waiting.feed.log.log.name);
+            let feed = &waiting.feed;
+            let feed_log = feed.log();
+            let name = &feed_log.log.name;
             let wanted =
-                log.as_ref().is_none_or(|log| *log == name.to_string() || *log == feed.log.full_name());
+                log.as_ref().is_none_or(|log| *log == name.to_string() || *log == feed_log.full_name());
             let path = waiting.volume.absolute(&feed.key.stream).display().to_string();
             if wanted && !asker.outcome.streams.iter().any(|known| known.path == path) {
                 let outcome = "is being rotated already".to_owned();
@@ -57,6 +64,7 @@ impl Rotator {
     pub(super) fn answer_askers(&mut self) {
         let waiting = &self.waiting;
         let problems = self.hub.rotation_problems();
+        let volumes = self.hub.volumes();
         self.askers.retain_mut(|asker| {
             let pending =
                 |id: &u64| waiting.iter().any(|waiting| waiting.campaign == *id && !waiting.gave_up);
@@ -70,6 +78,9 @@ impl Rotator {
                         stream.outcome = problem.to_owned();
                         stream.failed = true;
                     }
+                    None if is_presumed(&volumes, &stream.path) => {
+                        stream.outcome = PRESUMED.to_owned();
+                    }
                     None => stream.outcome = "rotated, and seen to be reopened".to_owned(),
                 }
             }
@@ -77,4 +88,17 @@ impl Rotator {
             false
         });
     }
+}
+
+/// What is said where writers cannot be seen.
+const PRESUMED: &str = "rotated; the old file has been quiet since, and is presumed to be left: who writes it cannot be seen here";
+
+/// Whether it was not seen, but is presumed, that nobody writes the archive that was made last of the log at `path`.
+fn is_presumed(volumes: &[Arc<Volume>], path: &str) -> bool {
+    let newest = volumes.iter().find_map(|volume| {
+        let relative = Path::new(path).strip_prefix(&volume.base).ok()?.to_str()?;
+        let stream = volume.stream(relative)?;
+        stream.generations.iter().rev().find(|known| known.ours).map(|known| known.stage)
+    });
+    matches!(newest, Some(Stage::Sealed(SealedBy::Quiet) | Stage::Compressed(SealedBy::Quiet)))
 }

@@ -84,6 +84,7 @@ impl Rotator {
             schedule: self.schedules.get(&candidate.log.full_name()),
             min_size: rotate.when.min_size.bytes(),
             if_empty: rotate.when.if_empty,
+            asked: self.hub.rotate_at(),
         };
         let last = Timestamp::from_microsecond(stream.rotated_at).unwrap_or(Timestamp::UNIX_EPOCH);
         due(&when, candidate.feed.size(), last, Timestamp::now())
@@ -108,7 +109,7 @@ impl Rotator {
         for campaign in &begun {
             let anybody = self.waiting.iter().any(|waiting| waiting.campaign == *campaign);
             if let (true, Some(campaign)) = (anybody, self.campaigns.get_mut(campaign)) {
-                campaign.signal(&self.hub.volumes(), &self.metrics);
+                campaign.signal(&self.hub.volumes(), &self.pod, &self.metrics);
             }
         }
         begun

@@ -41,7 +41,7 @@ impl Rotator {
             return Some(UNTRIED);
         };
         let observation = observe(waiting, &file, leases, self.campaigns.get(&waiting.campaign));
-        let patience = Patience { timeout: timeout_of(&waiting.feed.log), quiet: QUIET };
+        let patience = Patience { timeout: timeout_of(&waiting.feed.log()), quiet: QUIET };
         let verdict = judge(&observation, patience);
         let campaign = self.campaigns.get_mut(&waiting.campaign)?;
         let situation = Situation {
@@ -58,7 +58,7 @@ impl Rotator {
                 return None;
             }
             Step::Signal => {
-                campaign.signal(&self.hub.volumes(), &self.metrics);
+                campaign.signal(&self.hub.volumes(), &self.pod, &self.metrics);
                 Duration::from_millis(10)
             }
             Step::GiveUp => {
@@ -81,7 +81,7 @@ impl Rotator {
         waiting.volume.grew(&waiting.feed, size);
         waiting.volume.sealed(&waiting.feed.key, size, by);
         self.hub.wake_forwarders();
-        let log = &waiting.feed.log;
+        let log = &waiting.feed.log();
         let seconds = waiting.since.elapsed().as_secs_f64();
         self.metrics.rotated(log, "rename", if by == SealedBy::Proof { "ok" } else { "presumed" });
         self.metrics.reopened(seconds);
@@ -103,9 +103,9 @@ impl Rotator {
             (None, true) => "held",
             (None, false) => "unknown",
         };
-        self.metrics.reopen_failed(&feed.log, reason);
+        self.metrics.reopen_failed(&feed.log(), reason);
         let put_back = held && self.try_put_back(waiting);
-        let timeout = timeout_of(&feed.log);
+        let timeout = timeout_of(&feed.log());
         let mut problem = format!("nobody was seen to reopen within {} s", timeout.as_secs());
         match refused {
             Some(refused) => problem.push_str(&format!(", and nobody was signalled: {refused}")),
@@ -117,7 +117,7 @@ impl Rotator {
         }
         if put_back {
             problem.push_str("; the names were put back, tried again later");
-            self.metrics.rotated(&feed.log, "rename", "undone");
+            self.metrics.rotated(&feed.log(), "rename", "undone");
             self.put_off((waiting.volume.base.clone(), feed.key.stream.clone()));
         } else {
             problem.push_str("; both files are read on, the old one is neither compressed nor deleted");
@@ -142,7 +142,7 @@ impl Rotator {
         if !unused {
             return false;
         }
-        match put_back(&waiting.volume, &waiting.feed.log, &waiting.feed, &new) {
+        match put_back(&waiting.volume, &waiting.feed.log(), &waiting.feed, &new) {
             Ok(done) => done,
             Err(error) => {
                 tracing::warn!(stream = &**stream, %error, "the names could not be put back");
