@@ -1,1 +1,5 @@
-//! Empty yet.
+//! What sidecars say: `/status` of those that run.
+
+pub mod report; // P
+pub mod schedule; // P
+pub mod read; // E

@@ -8,6 +8,7 @@ pub mod settings; // P
 
 // Admission: pod -> pod with the sidecar.
 pub mod inject; // P
+pub mod inject_file; // E
 pub mod references; // P
 pub mod webhook; // E
 pub mod certificates; // E
@@ -24,3 +25,5 @@ pub mod controller; // E
 // The outside.
 pub mod metrics; // E
 pub mod admin; // E
+pub mod injection_test; // E
+pub mod app; // E

@@ -1,1 +1,108 @@
-//! Empty yet.
+//! One object from what the user wrote to what sidecars have: fetch, validate, build, apply, status.
+//!
+//! What always holds: it does not matter why it is called, or how often; a step that fails names itself and is tried
+//! again; what cannot be used changes nothing but the status.
+
+pub mod fetch; // E
+pub mod resolve; // P
+pub mod validate; // P
+pub mod build; // P
+pub mod apply; // E
+pub mod summary; // P
+pub mod conditions; // P
+pub mod status; // P
+pub mod destination; // E
+pub mod write; // E
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use capstan_config::Config;
+use capstan_crds::LogRotationPolicy;
+use jiff::Timestamp;
+
+use crate::controller::context::Context;
+use crate::controller::state::Plan;
+use crate::pods::Key;
+use crate::references;
+use apply::Delivery;
+use validate::{Problem, Validated};
+
+/// Which step failed. All of them are tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// A referenced object could not be read.
+    #[error("fetching what it refers to: {0}")]
+    Fetch(#[source] kube::Error),
+    /// The configuration could not be written.
+    #[error("applying its ConfigMap: {0}")]
+    Apply(#[source] kube::Error),
+    /// The status could not be written.
+    #[error("writing its status: {0}")]
+    Status(#[source] kube::Error),
+}
+
+impl ReconcileError {
+    /// The step, for metrics.
+    pub fn step(&self) -> &'static str {
+        match self {
+            Self::Fetch(_) => "fetch",
+            Self::Apply(_) => "apply",
+            Self::Status(_) => "status",
+        }
+    }
+
+    /// Whether the object was deleted meanwhile.
+    pub fn is_gone(&self) -> bool {
+        let (Self::Fetch(error) | Self::Apply(error) | Self::Status(error)) = self;
+        matches!(error, kube::Error::Api(status) if status.is_not_found())
+    }
+}
+
+/// Reconciles a policy.
+///
+/// # Errors
+/// The step that failed.
+pub async fn policy(policy: &LogRotationPolicy, context: &Context) -> Result<(), ReconcileError> {
+    let key = Key::of(policy);
+    let fetched = fetch::all(&context.client, policy, |key| context.destination(key))
+        .await
+        .map_err(ReconcileError::Fetch)?;
+    let validated = validate::policy(policy, &fetched.destinations);
+    let delivery = match &validated {
+        Ok(validated) => {
+            let desired = build::objects(policy, validated);
+            let existing = fetched.existing.as_ref();
+            apply::objects(&context.client, &key.name, &validated.hash, desired, existing)
+                .await
+                .map_err(ReconcileError::Apply)?
+        }
+        Err(_) => apply::kept(fetched.existing.as_ref(), &key.name),
+    };
+    let plan = plan(policy, validated.as_ref().ok(), &delivery);
+    context.state.planned(&key, plan.clone(), Instant::now());
+    let pods = context.state.summary(&key, &plan);
+    context.metrics.counted(&key, &pods.counts);
+    let problems: &[Problem] = validated.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+    let seen = status::Seen { problems, delivery: &delivery, pods: &pods };
+    let before = context.last_status(policy);
+    let after =
+        status::policy(&policy.spec, policy.metadata.generation, &before.conditions, &seen, Timestamp::now());
+    write::policy_status(context, policy, &before, after).await.map_err(ReconcileError::Status)
+}
+
+/// What the rest of the controller should know of a policy.
+fn plan(policy: &LogRotationPolicy, validated: Option<&Validated>, delivery: &Delivery) -> Plan {
+    let names = references::destinations(&policy.spec);
+    Plan {
+        hash: delivery.hash().cloned(),
+        secrets: validated.map(|validated| validated.secrets.clone()).unwrap_or_default(),
+        destinations: names.into_iter().map(str::to_owned).collect(),
+        patience: validated.map(|validated| patience(&validated.config)).unwrap_or_default(),
+    }
+}
+
+fn patience(config: &Config) -> BTreeMap<String, Duration> {
+    let rotated = config.logs.iter().filter_map(|log| Some((log, log.rotate.as_ref()?)));
+    rotated.map(|(log, rotate)| (log.name.to_string(), rotate.reopen.timeout)).collect()
+}

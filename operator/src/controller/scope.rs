@@ -1,0 +1,251 @@
+//! Everything that goes on for the cluster, or for one namespace of those that we are limited to.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use capstan_crds::{LogDestination, LogRotationPolicy};
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::PartialObjectMeta;
+use kube::core::NamespaceResourceScope;
+use kube::runtime::applier;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::{Api, Client, Resource};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::context::Context;
+use super::metrics::Metrics;
+use super::state::State;
+use super::watches::{self, Guarded};
+use super::{Settings, wanted::Wanted};
+use crate::events::{self, Level, Telling};
+use crate::feedback;
+use crate::pods::limiter::Limiter;
+use crate::pods::{Key, missing, push, repair};
+use crate::reconcile::{self, ReconcileError};
+
+const POLICY: &str = "LogRotationPolicy";
+const DESTINATION: &str = "LogDestination";
+
+/// Changes that come together are looked at together. Short, since users wait.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+/// What no watch tells is found within this time.
+const AGAIN: Duration = Duration::from_secs(600);
+/// Events that wait to be written: more than one busy moment has, and no memory to speak of.
+const MOST_TELLINGS: usize = 1000;
+/// Events per second.
+const TELLINGS_PER_SECOND: f64 = 20.0;
+
+/// What a scope is made of.
+#[derive(Clone)]
+pub struct Scope {
+    /// Speaks to the API server.
+    pub client: Client,
+    /// The only namespace; `None` is the cluster.
+    pub namespace: Option<String>,
+    /// What the controller is told.
+    pub settings: Settings,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Scope {
+    /// Works until `ending`, then ends what is under way; returns its own name.
+    pub async fn run(self, ending: watch::Receiver<bool>) -> String {
+        let state = Arc::new(State::default());
+        let (policies, policy_writer) = reflector::store();
+        let (destinations, destination_writer) = reflector::store();
+        let (tellings, told) = mpsc::channel(MOST_TELLINGS);
+        let context = Arc::new(Context::new(
+            self.client.clone(),
+            state,
+            self.metrics.clone(),
+            policies,
+            destinations,
+            tellings,
+        ));
+        let (complete, mut pods_complete) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watches::policies(self.api(), policy_writer, context.clone()));
+        tasks.spawn(watches::destinations(self.api(), destination_writer, context.clone()));
+        tasks.spawn(watches::config_maps(self.api::<PartialObjectMeta<ConfigMap>>(), context.clone()));
+        tasks.spawn(watches::pods(self.api(), context.clone(), complete));
+        tasks.spawn(write_events(self.client.clone(), self.settings.instance.clone(), told));
+        let ready = async {
+            let _stores =
+                (context.policies.wait_until_ready().await, context.destinations.wait_until_ready().await);
+            // An error means that the watch has ended, and then so do we.
+            drop(pods_complete.wait_for(|complete| *complete).await);
+        };
+        let stopped = || {
+            let mut ending = ending.clone();
+            async move { drop(ending.wait_for(|ending| *ending).await) }
+        };
+        tokio::select! {
+            () = ready => {}
+            () = stopped() => return self.name(),
+        }
+        tracing::info!(scope = %self.name(), "everything was read once");
+        self.start_rounds(&mut tasks, &context);
+        tokio::select! {
+            _ = futures::future::join(
+                self.reconcile_policies(&context, stopped()),
+                self.reconcile_destinations(&context, stopped()),
+            ) => {}
+            _ = tasks.join_next() => {}
+        }
+        self.name()
+    }
+
+    fn name(&self) -> String {
+        self.namespace.clone().unwrap_or_else(|| "the cluster".to_owned())
+    }
+
+    fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+
+    /// What goes on beside reconciling.
+    fn start_rounds(&self, tasks: &mut JoinSet<()>, context: &Arc<Context>) {
+        let (state, metrics) = (context.state.clone(), self.metrics.clone());
+        tasks.spawn(feedback::read::run(state.clone(), metrics.clone(), self.settings.feedback_interval));
+        let repair = self.settings.repair.then(repair::History::default);
+        tasks.spawn(look_for_bare_pods(self.api(), context.clone(), self.settings.sweep_interval, repair));
+        if let Some(rate) = self.settings.pushes_per_second {
+            tasks.spawn(push::run(self.client.clone(), state, metrics, rate));
+        }
+    }
+
+    fn config(&self) -> Config {
+        Config::default().concurrency(self.settings.concurrency.max(1)).debounce(DEBOUNCE)
+    }
+
+    async fn reconcile_policies(&self, context: &Arc<Context>, stopped: impl Future<Output = ()>) {
+        let queue = queue::<Guarded<LogRotationPolicy>>(&context.state.policies, stopped);
+        let one = |object: Arc<Guarded<LogRotationPolicy>>, context: Arc<Context>| {
+            Box::pin(async move {
+                let Ok(policy) = &object.0 else { return Ok(Action::await_change()) };
+                let started = Instant::now();
+                let outcome = reconcile::policy(policy, &context).await;
+                finish(POLICY, outcome, started, &context)
+            })
+        };
+        let store = context.policies.clone();
+        let work = applier(one, again(POLICY), context.clone(), store, queue, self.config());
+        drive(work, POLICY, context).await;
+    }
+
+    async fn reconcile_destinations(&self, context: &Arc<Context>, stopped: impl Future<Output = ()>) {
+        let queue = queue::<Guarded<LogDestination>>(&context.state.destinations, stopped);
+        let one = |object: Arc<Guarded<LogDestination>>, context: Arc<Context>| {
+            Box::pin(async move {
+                let Ok(destination) = &object.0 else { return Ok(Action::await_change()) };
+                let started = Instant::now();
+                let outcome = reconcile::destination::reconcile(destination, &context).await;
+                finish(DESTINATION, outcome, started, &context)
+            })
+        };
+        let store = context.destinations.clone();
+        let work = applier(one, again(DESTINATION), context.clone(), store, queue, self.config());
+        drive(work, DESTINATION, context).await;
+    }
+}
+
+/// What is wanted, as the applier takes it.
+fn queue<K: Resource<DynamicType = ()>>(
+    wanted: &Wanted,
+    stopped: impl Future<Output = ()>,
+) -> impl Stream<Item = Result<ObjectRef<K>, Infallible>> {
+    let keys = wanted.stream().map(|key| Ok(ObjectRef::new(&key.name).within(&key.namespace)));
+    keys.take_until(stopped)
+}
+
+/// Counts what became of a reconciliation, and says when the object is looked at again.
+fn finish(
+    kind: &str,
+    outcome: Result<(), ReconcileError>,
+    started: Instant,
+    context: &Context,
+) -> Result<Action, ReconcileError> {
+    let seconds = started.elapsed().as_secs_f64();
+    match outcome {
+        Ok(()) => context.metrics.reconciled(kind, "ok", seconds),
+        // Deleted while we looked at it; the watch says so in a moment.
+        Err(error) if error.is_gone() => context.metrics.reconciled(kind, "gone", seconds),
+        Err(error) => {
+            context.metrics.reconciled(kind, error.step(), seconds);
+            tracing::warn!(kind, error = %events::causes(&error), "reconciling failed; it is tried again");
+            return Err(error);
+        }
+    }
+    Ok(Action::requeue(AGAIN))
+}
+
+/// When an object is looked at again that could not be reconciled.
+fn again<K: Resource<DynamicType = ()>>(
+    kind: &'static str,
+) -> impl Fn(Arc<K>, &ReconcileError, Arc<Context>) -> Action {
+    move |object, _, context| Action::requeue(context.failed(kind, Key::of(object.as_ref())))
+}
+
+/// Reconciles whatever is wanted.
+async fn drive<K: Resource<DynamicType = ()>, E>(
+    work: impl Stream<Item = Result<(ObjectRef<K>, Action), E>>,
+    kind: &'static str,
+    context: &Context,
+) {
+    let done = work.filter_map(|outcome| async { outcome.ok() });
+    done.for_each(|(object, _)| async move {
+        context.succeeded(kind, Key::new(object.namespace.unwrap_or_default(), object.name));
+    })
+    .await;
+}
+
+/// Writes what is told, at a bounded rate.
+async fn write_events(client: Client, instance: String, mut told: mpsc::Receiver<Telling>) {
+    let mut limiter = Limiter::new(TELLINGS_PER_SECOND, Instant::now());
+    while let Some(telling) = told.recv().await {
+        tokio::time::sleep(limiter.take(Instant::now())).await;
+        events::tell(&client, &instance, &telling).await;
+    }
+}
+
+/// Looks for pods without a sidecar, again and again.
+async fn look_for_bare_pods(
+    api: Api<Pod>,
+    context: Arc<Context>,
+    interval: Duration,
+    mut repair: Option<repair::History>,
+) {
+    loop {
+        match missing::sweep(&api).await {
+            Ok(bare) => {
+                context.metrics.swept("ok");
+                if let Some(history) = &mut repair {
+                    repair::run(&context.client, history, &bare).await;
+                }
+                for pod in context.state.swept(bare) {
+                    context.tell(Telling {
+                        about: events::pod(&pod.key, &pod.uid),
+                        level: Level::Warning,
+                        reason: pod.reason,
+                        action: "Inject",
+                        note: pod.message,
+                        occurrence: String::new(),
+                    });
+                }
+            }
+            Err(error) => {
+                context.metrics.swept("error");
+                tracing::warn!(error = %events::causes(&error), "the search for pods without a sidecar broke off");
+            }
+        }
+        tokio::time::sleep(interval).await;
+    }
+}

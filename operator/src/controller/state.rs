@@ -1,0 +1,277 @@
+//! What the controller knows of one scope (the cluster, or one namespace), and what it has to look at next.
+//!
+//! In: what watches, sweeps and sidecars say. Out: answers, and the queues that follow from them. What always holds: one
+//! lock, held for moments and never over a wait; what changes leads to the policies and destinations it is about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use capstan_config::ConfigHash;
+use capstan_crds::destination::{LastError, SidecarCounts};
+use hyper::body::Bytes;
+use tokio::sync::Notify;
+
+use super::wanted::Wanted;
+use crate::feedback::read::Question;
+use crate::feedback::report::Report;
+use crate::feedback::schedule;
+use crate::pods::Key;
+use crate::pods::index::{Entry, Index, policies};
+use crate::pods::missing::Bare;
+use crate::pods::record::{Pod, Stage};
+use crate::reconcile::summary::{self, PodSummary};
+
+/// How long a pod that may not be told its configuration is left alone.
+const REFUSED: Duration = Duration::from_secs(600);
+
+/// What is known of a policy since it was reconciled.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// What its sidecars should have.
+    pub hash: Option<ConfigHash>,
+    /// The Secrets that they need.
+    pub secrets: BTreeSet<String>,
+    /// The destinations that it sends to.
+    pub destinations: BTreeSet<String>,
+    /// How long the app of each log may take to reopen.
+    pub patience: BTreeMap<String, Duration>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    pods: Index,
+    plans: BTreeMap<Key, Plan>,
+    missing: BTreeMap<Key, BTreeSet<String>>,
+    /// Pods that may not be told these hashes, since when.
+    refused: BTreeMap<Key, (String, Instant)>,
+}
+
+/// What is known, and what follows.
+#[derive(Debug, Default)]
+pub struct State {
+    inner: Mutex<Inner>,
+    /// Policies to reconcile.
+    pub policies: Wanted,
+    /// Destinations to reconcile.
+    pub destinations: Wanted,
+    /// Pods to tell their configuration.
+    pub pushes: Wanted,
+    /// Somebody is to be asked sooner than was thought.
+    pub due_changed: Notify,
+}
+
+impl State {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A list of pods begins.
+    pub fn pods_begin(&self) {
+        self.lock().pods.begin();
+    }
+
+    /// A list of pods is complete.
+    pub fn pods_complete(&self) {
+        let gone = self.lock().pods.finish();
+        self.policies.add(gone);
+    }
+
+    /// A pod is there or has changed; returns what it was before.
+    pub fn pod_seen(&self, pod: Pod, now: Instant) -> Option<Pod> {
+        let key = pod.key.clone();
+        let mut inner = self.lock();
+        let before = inner.pods.get(&key).map(|entry| entry.pod.clone());
+        let running = pod.stage == Stage::Running && pod.address.is_some();
+        let about = inner.pods.put(pod);
+        if let Some(entry) = inner.pods.get_mut(&key) {
+            let same = before.as_ref().filter(|before| before.uid == entry.pod.uid);
+            let started = same.is_none_or(|before| before.stage != Stage::Running);
+            if running && started {
+                entry.seen.due = Some(now + schedule::SOON);
+                self.due_changed.notify_one();
+            } else if !running && entry.seen.report.take().is_some() {
+                // Who does not run is not observed.
+                entry.seen.error = None;
+            }
+        }
+        drop(inner);
+        if !about.is_empty() {
+            self.pushes.add([key]);
+            self.policies.add(about);
+        }
+        before
+    }
+
+    /// A pod is gone.
+    pub fn pod_gone(&self, key: &Key) {
+        let mut inner = self.lock();
+        let about = inner.pods.remove(key);
+        inner.refused.remove(key);
+        drop(inner);
+        self.policies.add(about);
+    }
+
+    /// A policy was reconciled: its pods are told and asked, if there is something new.
+    pub fn planned(&self, policy: &Key, plan: Plan, now: Instant) {
+        let mut inner = self.lock();
+        let before = inner.plans.insert(policy.clone(), plan.clone());
+        let pods: Vec<Key> = inner.pods.of_policy(policy).map(|entry| entry.pod.key.clone()).collect();
+        let new_hash = before.as_ref().map(|before| &before.hash) != Some(&plan.hash);
+        if new_hash {
+            for key in &pods {
+                let Some(entry) = inner.pods.get_mut(key) else { continue };
+                entry.seen.failures = 0;
+                // One that is being asked gets its turn when it has answered.
+                entry.seen.due = entry.seen.due.map(|_| now + schedule::SOON);
+            }
+            self.due_changed.notify_one();
+        }
+        drop(inner);
+        self.pushes.add(pods);
+        let destinations = before.map(|before| before.destinations).unwrap_or_default();
+        let changed = plan.destinations.symmetric_difference(&destinations).cloned();
+        self.destinations.add(changed.map(|name| Key::new(&policy.namespace, name)));
+    }
+
+    /// A policy is gone: its pods keep what they have.
+    pub fn policy_gone(&self, policy: &Key) {
+        let plan = self.lock().plans.remove(policy).unwrap_or_default();
+        self.destinations.add(plan.destinations.into_iter().map(|name| Key::new(&policy.namespace, name)));
+    }
+
+    /// The annotation that a pod should get, if it should get another one.
+    pub fn new_hashes(&self, key: &Key) -> Option<String> {
+        let inner = self.lock();
+        let pod = &inner.pods.get(key)?.pod;
+        let plan = |policy: &str| inner.plans.get(&Key::new(&key.namespace, policy));
+        let hashes = pod.new_hashes(|policy| plan(policy)?.hash.as_ref())?;
+        let refused = inner.refused.get(key);
+        let refused = refused.is_some_and(|(same, since)| *same == hashes && since.elapsed() < REFUSED);
+        (!refused).then_some(hashes)
+    }
+
+    /// A pod may not be told its configuration.
+    pub fn push_refused(&self, key: &Key, hashes: String, now: Instant) {
+        self.lock().refused.insert(key.clone(), (hashes, now));
+    }
+
+    /// A sidecar whose time to be asked has come; else when the next one's comes, if there is one.
+    pub fn take_due(&self, now: Instant) -> Result<Question, Option<Instant>> {
+        let mut inner = self.lock();
+        let ready = |entry: &&Entry| entry.pod.stage == Stage::Running && entry.pod.address.is_some();
+        let next = inner.pods.all().filter(ready).filter_map(|entry| Some((entry.seen.due?, &entry.pod.key)));
+        let (due, key) = next.min().ok_or(None)?;
+        if due > now {
+            return Err(Some(due));
+        }
+        let key = key.clone();
+        let entry = inner.pods.get_mut(&key).ok_or(None)?;
+        entry.seen.due = None;
+        let Pod { key, uid, address, .. } = entry.pod.clone();
+        Ok(Question { key, uid, address: address.unwrap_or_default() })
+    }
+
+    /// A sidecar has answered, or not.
+    pub fn answered(
+        &self,
+        question: &Question,
+        answer: Result<Bytes, String>,
+        now: Instant,
+        interval: Duration,
+    ) {
+        let mut inner = self.lock();
+        let pods = inner.pods.len();
+        let Inner { pods: index, plans, .. } = &mut *inner;
+        let Some(entry) = index.get_mut(&question.key).filter(|entry| entry.pod.uid == question.uid) else {
+            return;
+        };
+        let namespace = &question.key.namespace;
+        let plan = |policy: &str| plans.get(&Key::new(namespace, policy));
+        let patience = |log: &str| {
+            let known = log.split_once('/').and_then(|(policy, log)| plan(policy)?.patience.get(log));
+            known.copied().unwrap_or(capstan_config::defaults::REOPEN_TIMEOUT)
+        };
+        let read = answer.and_then(|json| Report::read(&json, patience));
+        let current = read.as_ref().is_ok_and(|report| {
+            entry.pod.policies.iter().all(|policy| {
+                let wanted = plan(policy).and_then(|plan| plan.hash.as_ref()).map(ConfigHash::as_str);
+                let has = report.policies.get(policy).and_then(|policy| policy.hash.as_deref());
+                wanted.is_none() || wanted == has
+            })
+        });
+        let seen = &mut entry.seen;
+        seen.failures = if current { 0 } else { seen.failures.saturating_add(1) };
+        seen.due = Some(now + schedule::pause(seen.failures, interval, pods));
+        let before = (seen.report.take(), seen.error.take());
+        let (report, error) = match read {
+            Ok(mut report) => {
+                report.keep_times_of(before.0.as_ref().unwrap_or(&Report::default()));
+                (Some(report), None)
+            }
+            Err(error) => (None, Some(error)),
+        };
+        let news = before.0 != report || before.1 != error || seen.failures == summary::REFUSALS;
+        (seen.report, seen.error) = (report, error);
+        let about: Vec<Key> = policies(&entry.pod).collect();
+        let named = about.iter().filter_map(|policy| plans.get(policy)).flat_map(|plan| &plan.destinations);
+        let destinations: BTreeSet<Key> = named.map(|name| Key::new(namespace, name)).collect();
+        drop(inner);
+        // The question is back in the queue, which may be shorter than the one that is waited for.
+        self.due_changed.notify_one();
+        if news {
+            self.policies.add(about);
+            self.destinations.add(destinations);
+        }
+    }
+
+    /// Pods without a sidecar were looked for; returns those that were not known yet.
+    pub fn swept(&self, bare: Vec<Bare>) -> Vec<Bare> {
+        let mut inner = self.lock();
+        let known: BTreeSet<String> = inner.missing.values().flatten().cloned().collect();
+        let before = std::mem::take(&mut inner.missing);
+        for pod in &bare {
+            for policy in &pod.policies {
+                let policy = Key::new(&pod.key.namespace, policy);
+                inner.missing.entry(policy).or_default().insert(pod.uid.clone());
+            }
+        }
+        let changed = |policy: &&Key| before.get(*policy) != inner.missing.get(*policy);
+        let about: BTreeSet<Key> =
+            before.keys().chain(inner.missing.keys()).filter(changed).cloned().collect();
+        drop(inner);
+        self.policies.add(about);
+        bare.into_iter().filter(|pod| !known.contains(&pod.uid)).collect()
+    }
+
+    /// What the pods of a policy amount to.
+    pub fn summary(&self, policy: &Key, plan: &Plan) -> PodSummary {
+        let inner = self.lock();
+        let question = summary::Question {
+            policy: &policy.name,
+            hash: plan.hash.as_ref(),
+            secrets: plan.secrets.clone(),
+            destinations: plan.destinations.clone(),
+        };
+        let missing = inner.missing.get(policy).map_or(0, BTreeSet::len);
+        summary::of_policy(&question, inner.pods.of_policy(policy), missing)
+    }
+
+    /// What the sidecars that send to a destination amount to.
+    pub fn destination_summary(&self, destination: &Key) -> (SidecarCounts, Option<LastError>) {
+        let inner = self.lock();
+        let senders = inner.plans.iter().filter(|(policy, plan)| {
+            policy.namespace == destination.namespace && plan.destinations.contains(&destination.name)
+        });
+        let mut seen = BTreeSet::new();
+        let entries: Vec<(&Entry, &str)> = senders
+            .flat_map(|(policy, _)| inner.pods.of_policy(policy).map(|entry| (entry, policy.name.as_str())))
+            // A pod with two such policies sends once.
+            .filter(|(entry, _)| seen.insert(&entry.pod.key))
+            .collect();
+        summary::of_destination(&destination.name, entries.into_iter())
+    }
+}
+
+#[cfg(test)]
+mod tests;

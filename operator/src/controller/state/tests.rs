@@ -1,0 +1,164 @@
+//! What leads to what.
+
+use futures::{FutureExt, StreamExt};
+
+use super::*;
+use crate::pods::record::PodPart;
+
+const INTERVAL: Duration = Duration::from_secs(30);
+
+fn policy() -> Key {
+    Key::new("shop", "web")
+}
+
+fn pod(name: &str, stage: Stage) -> Pod {
+    let yaml = format!(
+        "metadata: {{ namespace: shop, name: {name}, uid: {name}, annotations: {{ capstan.dev/policy: web }} }}
+status: {{ podIP: 10.0.0.1 }}"
+    );
+    Pod { stage, ..Pod::read(&serde_yaml_ng::from_str::<PodPart>(&yaml).unwrap()) }
+}
+
+fn plan(hash: &str) -> Plan {
+    Plan { hash: Some(hash.parse().unwrap()), destinations: ["central".to_owned()].into(), ..Plan::default() }
+}
+
+const OLD: &str = "0123456789abcdef";
+const NEW: &str = "fedcba9876543210";
+
+fn answer(hash: &str) -> Result<Bytes, String> {
+    Ok(Bytes::from(format!(r#"{{"policies":{{"web":{{"hash":"{hash}"}}}}}}"#)))
+}
+
+/// Takes everything out of a queue.
+fn drain(wanted: &Wanted) -> Vec<String> {
+    let mut stream = Box::pin(wanted.stream());
+    let mut taken = Vec::new();
+    while let Some(Some(key)) = stream.next().now_or_never() {
+        taken.push(key.to_string());
+    }
+    taken
+}
+
+#[test]
+fn a_pod_leads_to_its_policy_and_is_told_its_configuration() {
+    let state = State::default();
+    let now = Instant::now();
+    state.pod_seen(pod("a", Stage::Running), now);
+    assert_eq!(drain(&state.policies), ["shop/web"]);
+    assert_eq!(state.new_hashes(&Key::new("shop", "a")), None, "nothing was delivered yet");
+    state.planned(&policy(), plan(OLD), now);
+    assert_eq!(drain(&state.pushes), ["shop/a"]);
+    assert_eq!(state.new_hashes(&Key::new("shop", "a")).as_deref(), Some("web=0123456789abcdef"));
+    state.pod_gone(&Key::new("shop", "a"));
+    assert_eq!(drain(&state.policies), ["shop/web"]);
+    assert_eq!(state.new_hashes(&Key::new("shop", "a")), None);
+}
+
+#[test]
+fn a_pod_that_may_not_be_told_is_left_alone_until_there_is_something_new() {
+    let state = State::default();
+    let now = Instant::now();
+    let key = Key::new("shop", "a");
+    state.pod_seen(pod("a", Stage::Running), now);
+    state.planned(&policy(), plan(OLD), now);
+    state.push_refused(&key, state.new_hashes(&key).unwrap(), now);
+    assert_eq!(state.new_hashes(&key), None);
+    state.planned(&policy(), plan(NEW), now);
+    assert!(state.new_hashes(&key).is_some());
+}
+
+#[test]
+fn a_sidecar_is_asked_until_it_has_what_it_should_and_rarely_then() {
+    let state = State::default();
+    let now = Instant::now();
+    state.planned(&policy(), plan(NEW), now);
+    state.pod_seen(pod("a", Stage::Running), now);
+    let soon = state.take_due(now).unwrap_err().unwrap();
+    assert_eq!(soon, now + schedule::SOON);
+    let question = state.take_due(soon).unwrap();
+    assert_eq!((question.key.to_string().as_str(), question.address.as_str()), ("shop/a", "10.0.0.1"));
+    assert_eq!(state.take_due(soon).unwrap_err(), None, "it is being asked");
+    drain(&state.policies);
+
+    state.answered(&question, answer(OLD), soon, INTERVAL);
+    assert_eq!(drain(&state.policies), ["shop/web"]);
+    assert_eq!(drain(&state.destinations), ["shop/central"]);
+    let again = state.take_due(soon).unwrap_err().unwrap();
+    assert_eq!(again, soon + schedule::SOON * 2);
+
+    let question = state.take_due(again).unwrap();
+    state.answered(&question, answer(NEW), again, INTERVAL);
+    assert_eq!(drain(&state.policies), ["shop/web"]);
+    let rarely = state.take_due(again).unwrap_err().unwrap();
+    assert_eq!(rarely, again + INTERVAL);
+
+    let question = state.take_due(rarely).unwrap();
+    state.answered(&question, answer(NEW), rarely, INTERVAL);
+    assert_eq!(drain(&state.policies), [""; 0], "nothing is new");
+}
+
+#[test]
+fn something_new_brings_the_question_forward() {
+    let state = State::default();
+    let now = Instant::now();
+    state.planned(&policy(), plan(OLD), now);
+    state.pod_seen(pod("a", Stage::Running), now);
+    let at = now + schedule::SOON;
+    let question = state.take_due(at).unwrap();
+    state.answered(&question, answer(OLD), at, INTERVAL);
+    state.planned(&policy(), plan(NEW), at);
+    assert_eq!(state.take_due(at).unwrap_err(), Some(at + schedule::SOON));
+}
+
+#[test]
+fn who_does_not_run_is_not_observed_and_not_asked() {
+    let state = State::default();
+    let now = Instant::now();
+    state.planned(&policy(), plan(OLD), now);
+    state.pod_seen(pod("a", Stage::Running), now);
+    let question = state.take_due(now + schedule::SOON).unwrap();
+    state.answered(&question, answer(OLD), now, INTERVAL);
+    assert_eq!(state.summary(&policy(), &plan(OLD)).counts.up_to_date, 1);
+    state.pod_seen(pod("a", Stage::Waiting), now);
+    let counts = state.summary(&policy(), &plan(OLD)).counts;
+    assert_eq!((counts.up_to_date, counts.unobserved), (0, 1));
+    assert_eq!(state.take_due(now + INTERVAL * 2).unwrap_err(), None);
+}
+
+#[test]
+fn an_answer_of_a_pod_that_was_replaced_counts_for_nothing() {
+    let state = State::default();
+    let now = Instant::now();
+    state.planned(&policy(), plan(OLD), now);
+    state.pod_seen(pod("a", Stage::Running), now);
+    let question = state.take_due(now + schedule::SOON).unwrap();
+    let successor = Pod { uid: "another".to_owned(), ..pod("a", Stage::Running) };
+    state.pod_seen(successor, now);
+    state.answered(&question, answer(OLD), now, INTERVAL);
+    assert_eq!(state.summary(&policy(), &plan(OLD)).counts.up_to_date, 0);
+    assert!(state.take_due(now + schedule::SOON).is_ok(), "the successor is asked");
+}
+
+#[test]
+fn pods_without_a_sidecar_are_news_once() {
+    let state = State::default();
+    let bare = |name: &str| Bare {
+        key: Key::new("shop", name),
+        uid: name.to_owned(),
+        policies: ["web".to_owned()].into(),
+        owner: None,
+        created: None,
+        never_injected: true,
+        reason: "SidecarMissing".to_owned(),
+        message: String::new(),
+    };
+    assert_eq!(state.swept(vec![bare("a")]).len(), 1);
+    assert_eq!(drain(&state.policies), ["shop/web"]);
+    assert_eq!(state.summary(&policy(), &Plan::default()).counts.missing, 1);
+    assert_eq!(state.swept(vec![bare("a")]).len(), 0);
+    assert_eq!(drain(&state.policies), [""; 0]);
+    assert_eq!(state.swept(vec![]).len(), 0);
+    assert_eq!(drain(&state.policies), ["shop/web"]);
+    assert_eq!(state.summary(&policy(), &Plan::default()).counts.missing, 0);
+}

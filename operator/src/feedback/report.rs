@@ -1,0 +1,237 @@
+//! What a sidecar says in `/status`, as far as conditions are made of it.
+//!
+//! In: JSON. Out: a [`Report`]. What always holds: nothing in it changes while nothing happens, so that equal reports
+//! mean that there is nothing to write; a field that an older sidecar does not have is unknown and not false.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+/// What is known of one sidecar.
+#[derive(Clone, Debug, Default)]
+pub struct Observation {
+    /// What it said last; `None` if it could not be asked.
+    pub report: Option<Report>,
+    /// Why it could not be asked.
+    pub error: Option<String>,
+    /// How often in a row it was asked in vain, or had not yet what it should have.
+    pub failures: u32,
+    /// When to ask again; `None` while it is being asked.
+    pub due: Option<Instant>,
+}
+
+/// What a sidecar says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// By policy.
+    pub policies: BTreeMap<String, PolicyReport>,
+    /// By `policy/log`.
+    pub logs: BTreeMap<String, LogReport>,
+    /// By the sidecar's name of it, which is the destination's, or `policy/destination`.
+    pub destinations: BTreeMap<String, DestinationReport>,
+}
+
+/// The configuration of a policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PolicyReport {
+    /// What is in effect.
+    pub hash: Option<String>,
+    /// Why the newest is not.
+    pub error: Option<String>,
+}
+
+/// The files of a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogReport {
+    /// How many there are.
+    pub files: usize,
+    /// One whose old file was still written when the time to reopen was over.
+    pub held: Option<String>,
+}
+
+/// A destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DestinationReport {
+    /// Whether there is a connection.
+    pub connected: bool,
+    /// What keeps lines from arriving, and since when.
+    pub failing: Option<Failure>,
+}
+
+/// What keeps lines from arriving.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What went wrong.
+    pub message: String,
+    /// When it did first, as far as was seen.
+    pub since: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Document {
+    policies: BTreeMap<String, PolicyReport>,
+    streams: Vec<StreamDocument>,
+    destinations: BTreeMap<String, DestinationDocument>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct StreamDocument {
+    log: String,
+    path: String,
+    held: Vec<HeldDocument>,
+    lag: BTreeMap<String, LagDocument>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct HeldDocument {
+    seconds: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LagDocument {
+    bytes: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct DestinationDocument {
+    connected: bool,
+    last_error: Option<String>,
+    last_error_at: Option<String>,
+    last_confirmed_at: Option<String>,
+}
+
+impl Report {
+    /// Reads what a sidecar says. `patience` is how long the app of a log (`policy/log`) may take to reopen.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn read(json: &[u8], patience: impl Fn(&str) -> Duration) -> Result<Self, String> {
+        let document: Document =
+            serde_json::from_slice(json).map_err(|error| format!("its status cannot be read: {error}"))?;
+        let mut logs: BTreeMap<String, LogReport> = BTreeMap::new();
+        for stream in &document.streams {
+            let log = logs.entry(stream.log.clone()).or_default();
+            log.files += 1;
+            let patience = patience(&stream.log).as_secs();
+            if stream.held.iter().any(|held| held.seconds > patience) {
+                log.held.get_or_insert_with(|| stream.path.clone());
+            }
+        }
+        let lags = |name: &str| {
+            let lags = document.streams.iter().filter_map(|stream| stream.lag.get(name));
+            lags.map(|lag| lag.bytes).any(|bytes| bytes > 0)
+        };
+        let destinations = document.destinations.iter();
+        let destinations =
+            destinations.map(|(name, each)| (name.clone(), destination(each, lags(name)))).collect();
+        Ok(Self { policies: document.policies, logs, destinations })
+    }
+
+    /// Keeps the first time of an error that is still the same, so that trying again is no news.
+    pub fn keep_times_of(&mut self, before: &Report) {
+        for (name, destination) in &mut self.destinations {
+            let known = before.destinations.get(name).and_then(|before| before.failing.as_ref());
+            if let (Some(failing), Some(known)) = (&mut destination.failing, known)
+                && failing.message == known.message
+            {
+                failing.since.clone_from(&known.since);
+            }
+        }
+    }
+}
+
+/// A destination fails if there is no connection, something waits for it or nothing was ever confirmed, and its error
+/// is newer than what was confirmed last. One without a connection and with nothing to send is idle.
+fn destination(document: &DestinationDocument, lags: bool) -> DestinationReport {
+    let DestinationDocument { connected, last_error, last_error_at, last_confirmed_at } = document;
+    let newer = match (last_error_at, last_confirmed_at) {
+        (Some(error), Some(confirmed)) => error >= confirmed,
+        _ => true,
+    };
+    let failing =
+        last_error.as_ref().filter(|_| !connected && newer && (lags || last_confirmed_at.is_none()));
+    let since = last_error_at.clone().unwrap_or_default();
+    DestinationReport {
+        connected: *connected,
+        failing: failing.map(|message| Failure { message: message.clone(), since }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(document: &Value) -> Report {
+        Report::read(document.to_string().as_bytes(), |_| Duration::from_secs(30)).unwrap()
+    }
+
+    #[test]
+    fn an_older_sidecar_says_less() {
+        assert_eq!(read(&json!({ "version": "0.1.0", "more": [] })), Report::default());
+        assert!(Report::read(b"<html>", |_| Duration::ZERO).unwrap_err().contains("cannot be read"));
+    }
+
+    #[test]
+    fn configurations_are_told_by_policy() {
+        let report = read(&json!({ "policies": { "web": { "hash": "0123456789abcdef", "expected": null,
+            "loadedAt": "2026-11-21T00:00:00Z", "error": null } } }));
+        let hash = Some("0123456789abcdef".to_owned());
+        assert_eq!(report.policies["web"], PolicyReport { hash, error: None });
+    }
+
+    #[test]
+    fn a_file_is_held_once_the_app_has_had_its_time() {
+        let with = |seconds: u64| {
+            read(&json!({ "streams": [
+                { "log": "web/access", "path": "/var/log/a.log", "held": [{ "seconds": seconds }] },
+                { "log": "web/access", "path": "/var/log/b.log", "held": [] },
+            ] }))
+        };
+        assert_eq!(with(30).logs["web/access"], LogReport { files: 2, held: None });
+        assert_eq!(with(31).logs["web/access"].held.as_deref(), Some("/var/log/a.log"));
+        assert_eq!(with(31), with(3100), "that time passes is no news");
+    }
+
+    #[test]
+    fn a_destination_fails_only_if_lines_wait_for_it() {
+        let with = |destination: Value, bytes: u64| {
+            let stream =
+                json!({ "log": "web/access", "lag": { "central": { "bytes": bytes, "seconds": 1.0 } } });
+            let report = read(&json!({ "streams": [stream], "destinations": { "central": destination } }));
+            report.destinations["central"].failing.clone().map(|failure| failure.message)
+        };
+        let error = |confirmed: Option<&str>, connected: bool| {
+            json!({ "connected": connected, "lastError": "refused", "lastErrorAt": "2026-11-21T00:00:02Z",
+                "lastConfirmedAt": confirmed })
+        };
+        assert_eq!(with(error(None, false), 0).as_deref(), Some("refused"), "never confirmed");
+        assert_eq!(with(error(Some("2026-11-21T00:00:01Z"), false), 9).as_deref(), Some("refused"));
+        assert_eq!(with(error(Some("2026-11-21T00:00:01Z"), false), 0), None, "idle");
+        assert_eq!(with(error(Some("2026-11-21T00:00:03Z"), false), 9), None, "it was overcome");
+        assert_eq!(with(error(None, true), 9), None, "connected");
+        assert_eq!(with(json!({ "connected": false }), 9), None, "no error yet");
+    }
+
+    #[test]
+    fn the_same_error_again_is_no_news() {
+        let at = |time: &str, message: &str| {
+            read(&json!({ "destinations": { "central": { "lastError": message, "lastErrorAt": time } } }))
+        };
+        let first = at("2026-11-21T00:00:01Z", "refused");
+        let mut again = at("2026-11-21T00:00:09Z", "refused");
+        again.keep_times_of(&first);
+        assert_eq!(again, first);
+        let mut other = at("2026-11-21T00:00:09Z", "timed out");
+        other.keep_times_of(&first);
+        assert_ne!(other, first);
+    }
+}

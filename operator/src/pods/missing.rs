@@ -1,0 +1,139 @@
+//! Finds pods that name a policy and have no sidecar: those that were made while the webhook could not be reached, and
+//! those that could not be injected.
+//!
+//! What always holds: only metadata is read, in pages; a sweep that was broken off changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams, PartialObjectMeta};
+
+use super::Key;
+use super::record::{policies, warnings};
+use crate::names;
+
+/// Pods in a page.
+const PAGE: u32 = 500;
+
+/// A pod without a sidecar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bare {
+    /// The pod.
+    pub key: Key,
+    /// Its identity.
+    pub uid: String,
+    /// The policies that it names.
+    pub policies: BTreeSet<String>,
+    /// Who makes it again, if it is gone.
+    pub owner: Option<Owner>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// Whether nobody has looked at it at admission, so that another one may get the sidecar.
+    pub never_injected: bool,
+    /// Why it has none.
+    pub reason: String,
+    /// The same as a sentence that says what to do.
+    pub message: String,
+}
+
+/// The controller of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Such as `ReplicaSet`.
+    pub kind: String,
+    /// Its identity.
+    pub uid: String,
+}
+
+/// Looks through all pods.
+///
+/// # Errors
+/// What the API server says.
+pub async fn sweep(api: &Api<Pod>) -> Result<Vec<Bare>, kube::Error> {
+    let mut page = ListParams::default()
+        .labels(&format!("{}!=true", names::INJECTED))
+        .fields("status.phase!=Succeeded,status.phase!=Failed")
+        .limit(PAGE);
+    let mut found = Vec::new();
+    loop {
+        let list = api.list_metadata(&page).await?;
+        found.extend(list.items.iter().filter_map(bare));
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(found),
+        }
+    }
+}
+
+/// A pod that should have a sidecar.
+fn bare(pod: &PartialObjectMeta<Pod>) -> Option<Bare> {
+    let annotations = pod.metadata.annotations.as_ref()?;
+    let policies = policies(annotations);
+    let unwanted = annotations.get(names::INJECT).is_some_and(|value| value == "false");
+    if policies.is_empty() || unwanted || pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let (reason, message) = why(annotations);
+    let owners = pod.metadata.owner_references.iter().flatten();
+    let owner = owners.into_iter().find(|owner| owner.controller == Some(true));
+    Some(Bare {
+        key: Key::of(pod),
+        uid: pod.metadata.uid.clone().unwrap_or_default(),
+        policies,
+        owner: owner.map(|owner| Owner { kind: owner.kind.clone(), uid: owner.uid.clone() }),
+        created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        never_injected: !annotations.contains_key(names::STATUS),
+        reason,
+        message,
+    })
+}
+
+fn why(annotations: &BTreeMap<String, String>) -> (String, String) {
+    match warnings(annotations).into_iter().next() {
+        Some(warning) => (warning.reason, warning.message),
+        None => (
+            "SidecarMissing".to_owned(),
+            "the pod names a policy and has no sidecar, because Capstan was not reached when it was created; delete it, \
+             and the new one gets it"
+                .to_owned(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(metadata: &str) -> Option<Bare> {
+        let yaml = format!("metadata: {{ namespace: shop, name: web-0, uid: u, {metadata} }}");
+        bare(&serde_yaml_ng::from_str(&yaml).unwrap())
+    }
+
+    #[test]
+    fn only_pods_that_ask_for_a_sidecar_miss_one() {
+        assert_eq!(found(""), None);
+        assert_eq!(found("annotations: { capstan.dev/policy: ' ' }"), None);
+        assert_eq!(found("annotations: { capstan.dev/policy: web, capstan.dev/inject: 'false' }"), None);
+        let ending = "annotations: { capstan.dev/policy: web }, deletionTimestamp: 2026-11-21T00:00:00Z";
+        assert_eq!(found(ending), None);
+        let missing = found("annotations: { capstan.dev/policy: web }").unwrap();
+        assert_eq!(
+            (missing.policies, missing.reason.as_str()),
+            (["web".to_owned()].into(), "SidecarMissing")
+        );
+    }
+
+    #[test]
+    fn a_pod_that_could_not_be_injected_says_why_itself() {
+        let status =
+            r#"{"injected":false,"warnings":[{"reason":"HostNetwork","message":"it uses the network"}]}"#;
+        let missing =
+            found(&format!("annotations: {{ capstan.dev/policy: web, capstan.dev/status: '{status}' }}"))
+                .unwrap();
+        assert_eq!(
+            (missing.reason.as_str(), missing.message.as_str()),
+            ("HostNetwork", "it uses the network")
+        );
+    }
+}

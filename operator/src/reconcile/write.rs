@@ -1,0 +1,90 @@
+//! Writes status, and tells what has changed.
+//!
+//! What always holds: a status that says the same is not written; what is told was written before.
+
+use capstan_crds::{LogDestination, LogDestinationStatus, LogRotationPolicy, LogRotationPolicyStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::build::MANAGER;
+use super::conditions;
+use crate::controller::context::Context;
+use crate::events::{Level, Telling};
+
+/// Writes the status of a policy, if it says something new.
+///
+/// # Errors
+/// What the API server says.
+pub async fn policy_status(
+    context: &Context,
+    policy: &LogRotationPolicy,
+    before: &LogRotationPolicyStatus,
+    after: LogRotationPolicyStatus,
+) -> Result<(), kube::Error> {
+    if *before == after {
+        return Ok(());
+    }
+    write(&context.client, policy, &after).await?;
+    tell(context, policy, &before.conditions, &after.conditions);
+    context.remember_policy(policy, after);
+    Ok(())
+}
+
+/// Writes the status of a destination, if it says something new.
+///
+/// # Errors
+/// What the API server says.
+pub async fn destination_status(
+    context: &Context,
+    destination: &LogDestination,
+    before: &LogDestinationStatus,
+    after: LogDestinationStatus,
+) -> Result<(), kube::Error> {
+    if *before == after {
+        return Ok(());
+    }
+    write(&context.client, destination, &after).await?;
+    tell(context, destination, &before.conditions, &after.conditions);
+    context.remember_destination(destination, after);
+    Ok(())
+}
+
+async fn write<K>(client: &Client, object: &K, status: &impl Serialize) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    K: Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    // The identity keeps the status of an object from being written to its successor of the same name.
+    let patch = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": { "uid": object.uid() },
+        "status": status,
+    });
+    let params = PatchParams::apply(MANAGER).force();
+    api.patch_status(&object.name_any(), &params, &Patch::Apply(patch)).await.map(drop)
+}
+
+fn tell<K: Resource<DynamicType = ()>>(
+    context: &Context,
+    object: &K,
+    before: &[Condition],
+    after: &[Condition],
+) {
+    for condition in conditions::news(before, after) {
+        let wrong = condition.status == "False";
+        context.tell(Telling {
+            about: object.object_ref(&()),
+            level: if wrong { Level::Warning } else { Level::Normal },
+            reason: condition.reason.clone(),
+            action: "Reconcile",
+            note: format!("{}: {}", condition.type_, condition.message),
+            occurrence: condition.last_transition_time.0.to_string(),
+        });
+    }
+}

@@ -1,0 +1,142 @@
+//! What the webhook knows: policies, destinations and namespaces, watched.
+//!
+//! What always holds: asking never waits; what is not there yet is not known, and readiness says so until it is.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use capstan_crds::{LogDestination, LogRotationPolicy};
+use futures::StreamExt;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+
+use crate::admin::Readiness;
+use crate::inject::{Known, KnownLog, KnownPolicy};
+use crate::names;
+use crate::presets;
+use crate::references;
+use crate::webhook::review::Knowledge;
+
+/// The caches.
+pub struct Caches {
+    policies: Vec<Store<LogRotationPolicy>>,
+    destinations: Vec<Store<LogDestination>>,
+    /// None where only some namespaces may be seen.
+    namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
+}
+
+impl Caches {
+    /// Begins to watch, in these namespaces or in all, in the tasks.
+    pub fn watch(
+        client: &Client,
+        namespaces: &[String],
+        tasks: &mut JoinSet<()>,
+        readiness: &Readiness,
+    ) -> Self {
+        Self {
+            policies: watch_namespaced("policies", client, namespaces, tasks, readiness),
+            destinations: watch_namespaced("destinations", client, namespaces, tasks, readiness),
+            namespaces: namespaces.is_empty().then(|| {
+                let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+                watch("namespaces", api, tasks, readiness)
+            }),
+        }
+    }
+
+    fn destination(&self, namespace: &str, name: &str) -> Option<Arc<LogDestination>> {
+        let reference = ObjectRef::new(name).within(namespace);
+        self.destinations.iter().find_map(|store| store.get(&reference))
+    }
+
+    fn policy(&self, namespace: &str, name: &str) -> Option<KnownPolicy> {
+        let reference = ObjectRef::new(name).within(namespace);
+        let policy = self.policies.iter().find_map(|store| store.get(&reference))?;
+        let secrets = references::of_policy(&policy.spec, |name| self.destination(namespace, name));
+        let logs = policy.spec.logs.iter().map(known_log).collect();
+        Some(KnownPolicy { secrets, logs })
+    }
+}
+
+fn known_log(log: &capstan_crds::policy::Log) -> KnownLog {
+    let reopen = log.rotate.as_ref().and_then(|rotate| rotate.reopen.as_ref());
+    KnownLog {
+        name: log.name.to_string(),
+        include: log.files.iter().flat_map(|files| &files.include).map(ToString::to_string).collect(),
+        signals: reopen.is_some_and(is_signal),
+    }
+}
+
+fn is_signal(reopen: &capstan_crds::policy::Reopen) -> bool {
+    let preset = reopen.preset.as_ref().and_then(|preset| presets::app(&preset.to_string()).ok());
+    reopen.signal.is_some() || preset.is_some_and(|how| how.get("signal").is_some())
+}
+
+impl Knowledge for Caches {
+    fn policies(&self, namespace: &str, names: &[String]) -> Known {
+        names.iter().filter_map(|name| Some((name.clone(), self.policy(namespace, name)?))).collect()
+    }
+
+    fn users_are_assigned(&self, namespace: &str) -> bool {
+        let found = self.namespaces.as_ref().and_then(|store| store.get(&ObjectRef::new(namespace)));
+        found.is_some_and(|namespace| namespace.annotations().contains_key(names::OPENSHIFT_RANGE))
+    }
+}
+
+fn watch_namespaced<K>(
+    what: &'static str,
+    client: &Client,
+    namespaces: &[String],
+    tasks: &mut JoinSet<()>,
+    readiness: &Readiness,
+) -> Vec<Store<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    if namespaces.is_empty() {
+        return vec![watch(what, Api::all(client.clone()), tasks, readiness)];
+    }
+    let api = |namespace: &String| Api::namespaced(client.clone(), namespace);
+    namespaces.iter().map(|namespace| watch(what, api(namespace), tasks, readiness)).collect()
+}
+
+fn watch<K>(what: &'static str, api: Api<K>, tasks: &mut JoinSet<()>, readiness: &Readiness) -> Store<K>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
+{
+    readiness.wait_for(what, "not read yet");
+    let (store, writer) = reflector::store();
+    let readiness = readiness.clone();
+    tasks.spawn(async move {
+        let events = watcher(api, watcher::Config::default()).default_backoff().modify(|object| {
+            object.managed_fields_mut().clear();
+        });
+        let mut events = std::pin::pin!(reflector::reflector(writer, events));
+        let mut told = false;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::InitDone) => readiness.ready(what),
+                Ok(_) => told = false,
+                Err(error) if !told => {
+                    told = true;
+                    tracing::warn!(%error, "cannot watch {what}; trying again");
+                }
+                Err(_) => {}
+            }
+        }
+    });
+    store
+}
