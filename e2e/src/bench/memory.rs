@@ -1,0 +1,74 @@
+//! Thousands of injected pods on nodes that kwok simulates, and what the operator's processes need meanwhile.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use serde_json::{Value, json};
+
+use crate::images::Image;
+use crate::namespace::Namespace;
+use crate::{install, policy, wait, workload};
+
+/// Pods are created so many at once.
+const AT_ONCE: usize = 16;
+
+/// Makes so many pods with so many policies; prints what each of the operator's processes has resident.
+///
+/// # Errors
+///
+/// There are no simulated nodes, or the operator never counts all pods.
+pub async fn run(namespace: &Namespace, pods: u32, policies: u32) -> Result<()> {
+    report(namespace, "before").await?;
+    for index in 0..policies {
+        let object = workload::policy(&format!("p{index}"), "1Mi", &json!({ "none": {} }), None);
+        namespace.apply_object(&object).await?;
+    }
+    let made = futures::stream::iter(0..pods).map(|index| create(namespace, index, policies));
+    let failures: Vec<anyhow::Error> =
+        made.buffer_unordered(AT_ONCE).filter_map(|made| async { made.err() }).collect().await;
+    ensure!(failures.is_empty(), "{} pods were refused, the first: {:#}", failures.len(), failures[0]);
+    let each = u64::from(pods / policies);
+    policy::pods_within(namespace, "p0", "matched", each, Duration::from_secs(300)).await?;
+    report(namespace, &format!("with {pods} pods and {policies} policies")).await
+}
+
+async fn create(namespace: &Namespace, index: u32, policies: u32) -> Result<()> {
+    let name = format!("bench-{index}");
+    let pod = workload::pod(&name, &Image::Busybox.name(), &json!(["sleep", "100000"]));
+    let mut pod = workload::annotated(pod, &format!("p{}", index % policies));
+    pod["spec"]["nodeSelector"] = json!({ "type": "kwok" });
+    pod["spec"]["tolerations"] = json!([{ "operator": "Exists" }]);
+    namespace.apply_object(&pod).await
+}
+
+/// Resident bytes of each container of the operator, as its kubelet sees them.
+async fn report(namespace: &Namespace, when: &str) -> Result<()> {
+    wait::until("the kubelet's figures", wait::LIMIT, async || {
+        for (pod, bytes) in resident(namespace).await? {
+            println!("{when}: {pod} {:.1} MiB resident", bytes as f64 / f64::from(1 << 20));
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn resident(namespace: &Namespace) -> Result<Vec<(String, u64)>> {
+    let pods: Api<Pod> = Api::namespaced(namespace.client.clone(), install::NAMESPACE);
+    let mut found = Vec::new();
+    for pod in pods.list(&ListParams::default()).await?.items {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).context("a pod without node")?;
+        let path = format!("/api/v1/nodes/{node}/proxy/stats/summary");
+        let summary: Value = namespace.client.request(http::Request::get(path).body(Vec::new())?).await?;
+        let stats = summary["pods"].as_array().context("no pods in the kubelet's figures")?;
+        let name = pod.name_any();
+        let own =
+            stats.iter().find(|stat| stat["podRef"]["name"] == json!(name)).context("not measured yet")?;
+        let bytes = own.pointer("/containers/0/memory/rssBytes").and_then(Value::as_u64);
+        found.push((name, bytes.context("no resident bytes yet")?));
+    }
+    Ok(found)
+}
