@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::forwarders::Forwarders;
 use crate::forward::start::Shared;
@@ -14,6 +14,13 @@ use crate::rotate::compressor::Compressor;
 use crate::rotate::rotator::Rotator;
 use crate::settings::Settings;
 use crate::watch::watcher::Watcher;
+
+/// For how long nothing must have been written before the last look.
+const QUIET: Duration = Duration::from_millis(150);
+/// How long the last look is put off at most: whoever is stopped late has two seconds in all.
+const LONGEST: Duration = Duration::from_millis(700);
+/// Between two looks at how much was written.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Everything that runs.
 pub struct Threads {
@@ -66,6 +73,7 @@ impl Threads {
         self.hub.rotator.wake();
         join("rotate", self.rotator);
         join("compress", self.compressor);
+        await_quiet(&self.hub);
         // Only now: what the app wrote until here is seen by the last look.
         self.stop_watching.store(true, Ordering::Release);
         join("watch", self.watcher);
@@ -80,6 +88,27 @@ impl Threads {
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(body)
+}
+
+/// An app that uses its whole grace period is killed in the moment in which we are asked to stop, and writes until then.
+/// So the last look waits until nothing is written any more, but not for an app that goes on.
+fn await_quiet(hub: &Hub) {
+    let begin = Instant::now();
+    let (mut written, mut since) = (written(hub), begin);
+    while since.elapsed() < QUIET && begin.elapsed() < LONGEST {
+        std::thread::sleep(PAUSE);
+        let now = self::written(hub);
+        if now != written {
+            (written, since) = (now, Instant::now());
+        }
+    }
+}
+
+/// Bytes of all live files together.
+fn written(hub: &Hub) -> u64 {
+    let volumes = hub.volumes();
+    let streams = volumes.iter().flat_map(|volume| volume.streams());
+    streams.filter_map(|(_, _, stream)| stream.live().map(|live| live.length)).sum()
 }
 
 /// A last line without its newline is only sent when nobody can complete it any more. If the app is gone, that
