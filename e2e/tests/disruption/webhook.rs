@@ -27,12 +27,7 @@ async fn pods_start_while_no_webhook_answers_and_are_found_missing_within_a_swee
         ended?;
 
         // The next pod has it again.
-        wait::until("the sidecar in a new pod", wait::LIMIT, async || {
-            let (made, _) = namespace.create_pod(&app("next"), Mode::DryRun).await?;
-            ensure!(has_sidecar(&made), "it has none");
-            Ok(())
-        })
-        .await
+        next_pod_is_injected(namespace).await
     })
     .await
 }
@@ -95,12 +90,7 @@ async fn an_overwritten_authority_of_the_webhook_is_put_right() -> Result<()> {
             Ok(())
         })
         .await?;
-        wait::until("the sidecar in a new pod", wait::LIMIT, async || {
-            let (made, _) = namespace.create_pod(&app("next"), Mode::DryRun).await?;
-            ensure!(has_sidecar(&made), "it has none");
-            Ok(())
-        })
-        .await
+        next_pod_is_injected(namespace).await
     })
     .await
 }
@@ -122,12 +112,17 @@ async fn a_certificate_that_somebody_spoilt_is_made_anew() -> Result<()> {
             Ok(())
         })
         .await?;
-        wait::until("the sidecar in a new pod", wait::LIMIT, async || {
-            let (made, _) = namespace.create_pod(&app("next"), Mode::DryRun).await?;
-            ensure!(has_sidecar(&made), "it has none");
-            Ok(())
-        })
-        .await
+        next_pod_is_injected(namespace).await
+    })
+    .await
+}
+
+/// The webhook is trusted, and answers.
+async fn next_pod_is_injected(namespace: &Namespace) -> Result<()> {
+    wait::until("the sidecar in a new pod", wait::LIMIT, async || {
+        let (made, _) = namespace.create_pod(&app("next"), Mode::DryRun).await?;
+        ensure!(has_sidecar(&made), "it has none");
+        Ok(())
     })
     .await
 }
