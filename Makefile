@@ -1,8 +1,11 @@
 # The only entrance. `make help` lists the targets.
 
 CARGO := cargo
-STAGE := bench/stage.sh
 CLUSTER := target/release/cluster
+# The tests that need a cluster are not among the targets that cargo takes by itself.
+ON_CLUSTER := --test e2e --test disruption --test rights
+# What is needed without Kubernetes: much less to compile.
+ON_A_HOST := --package capstan-sidecar --package capstan-peers --package capstan-bench
 # What renders charts: Helm as it is on PATH, or our own build of it, which needs Go.
 WITH_HELM := HELM=$${HELM:-$$(command -v helm || $(CLUSTER) build helm)}
 
@@ -17,45 +20,42 @@ setup: ## install what the tests and the demo need (rsyslog, gunicorn, openssl, 
 	@peers/install.sh
 
 build: ## compile everything, optimised
-	$(CARGO) build --release --workspace --all-targets
+	$(CARGO) build --release --workspace --all-targets $(ON_CLUSTER)
 
 fmt: ## format the code
 	$(CARGO) fmt --all
 
 lint: ## formatting, clippy and documentation, each without a warning
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --workspace --all-targets --features capstan-e2e/cluster -- -D warnings
+	$(CARGO) clippy --release --workspace --all-targets $(ON_CLUSTER) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --document-private-items --quiet
 
 charts: ## copy the definitions of the custom resources into their chart
 	cp crds/*.yaml charts/capstan-crds/files/
 
 chart-test: setup cluster-tool ## charts, examples, alerts and dashboard
-	@$(WITH_HELM) $(CARGO) test --release -p capstan-e2e --test chart
+	@$(WITH_HELM) $(CARGO) test --release --workspace --test chart
 
-test: ## everything CI checks: setup, lint, build, all tests, deny
-	@$(STAGE) setup peers/install.sh
-	@$(STAGE) lint $(MAKE) --no-print-directory lint
-	@$(STAGE) build $(MAKE) --no-print-directory build
-	@$(WITH_HELM) $(STAGE) test $(CARGO) test --release --workspace
-	@$(STAGE) deny bench/deny.sh
+test: ## everything CI checks: setup, lint, build, all tests, those on a real Kubernetes too, deny
+	@bench/check.sh
 
 deny: ## licences, bans and sources of all dependencies; compiles cargo-deny at its first run
 	@bench/deny.sh
 
 demo: setup ## the main job on a real gunicorn and a TLS receiver, about a minute
-	@$(CARGO) build --release --workspace --bins --quiet
+	@$(CARGO) build --release $(ON_A_HOST) --bins --quiet
 	@target/release/demo
 
 bench: setup ## sidecar, bare loop and rsyslog side by side; ARGS="throughput --rounds 3" selects
-	@$(CARGO) build --release --workspace --bins --quiet
+	@$(CARGO) build --release $(ON_A_HOST) --bins --quiet
 	@target/release/bench $(ARGS)
 
 cluster-setup: ## install what the cluster needs (containerd, runc, CNI plugins, iptables, mmdebstrap); Go must be there
 	@e2e/cluster/install.sh
 
+# For the whole workspace, a test included: so its dependencies are compiled once, with the features that all need.
 cluster-tool:
-	@$(CARGO) build --release --package capstan-e2e --bin cluster --quiet
+	@$(CARGO) build --release --workspace --bin cluster --test chart --quiet
 
 cluster-up: cluster-setup cluster-tool ## a real Kubernetes on this machine, as root; KUBERNETES=1.34.10 for that version
 	@$(CLUSTER) up
@@ -77,7 +77,7 @@ e2e: ## tests on a real cluster: the one of KUBECONFIG, or one brought up for it
 	@e2e/run.sh $(ARGS)
 
 bench-operator: cluster-tool ## what the operator costs, on the cluster of KUBECONFIG; ARGS="--pods 1000" with kwok
-	@$(CARGO) build --release --package capstan-e2e --bin bench-operator --quiet
+	@$(CARGO) build --release --workspace --bin bench-operator --test chart --quiet
 	@target/release/bench-operator $(ARGS)
 
 clean: ## remove what was built and installed here

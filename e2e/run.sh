@@ -19,6 +19,6 @@ fi
 # waiting, so more of them run at once than there are cores. A program that fails does not keep the next from running.
 failed=0
 for program in e2e disruption rights; do
-  "$cargo" test --release --package capstan-e2e --features cluster --test "$program" -- --test-threads=4 "$@" || failed=1
+  "$cargo" test --release --workspace --test "$program" -- --test-threads=4 "$@" || failed=1
 done
 exit $failed
