@@ -207,8 +207,11 @@ async fn show_leadership(metrics: &Metrics, mut leadership: watch::Receiver<bool
 
 fn controller_settings(settings: &RunSettings) -> controller::Settings {
     let flags = &settings.controller;
+    let always = [settings.namespace.clone(), crate::names::SYSTEM_NAMESPACE.to_owned()];
+    let excluded = settings.excluded_namespaces.iter().chain(&always);
     controller::Settings {
         namespaces: settings.namespaces.clone(),
+        excluded: excluded.cloned().collect(),
         instance: settings.pod_name.clone(),
         pushes_per_second: Some(f64::from(flags.config_push_rate)).filter(|rate| *rate > 0.0),
         sweep_interval: flags.sweep_interval,

@@ -11,6 +11,7 @@ pub mod context; // E
 pub mod watches; // E
 pub mod scope; // E
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// The only namespaces to look at; empty is all.
     pub namespaces: Vec<String>,
+    /// Namespaces whose pods are not meant to have a sidecar.
+    pub excluded: BTreeSet<String>,
     /// Who tells, in Events: the name of the operator's pod.
     pub instance: String,
     /// How many pods are told their new configuration in a second; `None` leaves it to kubelet, which takes a minute.
@@ -48,6 +51,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             namespaces: Vec::new(),
+            excluded: BTreeSet::new(),
             instance: "capstan-operator".to_owned(),
             pushes_per_second: Some(50.0),
             sweep_interval: Duration::from_secs(300),

@@ -7,7 +7,7 @@ use kube::api::{Api, PostParams};
 use kube::{Client, Config, ResourceExt};
 use serde_json::json;
 
-use crate::names;
+use crate::{names, probe_pod};
 
 /// The name of the pod, and of the policy that it asks for: there need not be one.
 const NAME: &str = "capstan-injection-test";
@@ -65,37 +65,12 @@ pub async fn run(namespace: &str, image: &str) -> Result<String, InjectionTestEr
 
 /// A pod that a restricted namespace takes.
 fn pod(image: &str) -> Pod {
-    let pod = json!({
-        "metadata": { "name": NAME, "annotations": { names::POLICY: NAME } },
-        "spec": {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": false,
-            "securityContext": {
-                "runAsNonRoot": true,
-                "runAsUser": names::DEFAULT_USER,
-                "seccompProfile": { "type": "RuntimeDefault" },
-            },
-            "containers": [{
-                "name": "app",
-                "image": image,
-                "resources": {
-                    "requests": { "cpu": "1m", "memory": "1Mi" },
-                    "limits": { "cpu": "1m", "memory": "1Mi" },
-                },
-                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
-                "volumeMounts": [{ "name": "logs", "mountPath": "/var/log/app" }],
-            }],
-            "volumes": [{ "name": "logs", "emptyDir": {} }],
-        },
-    });
-    serde_json::from_value(pod).unwrap_or_default()
+    let metadata = json!({ "name": NAME, "annotations": { names::POLICY: NAME } });
+    serde_json::from_value(probe_pod::pod(&metadata, image)).unwrap_or_default()
 }
 
 fn verdict(answer: &Pod, namespace: &str) -> Result<String, InjectionTestError> {
-    let containers = answer.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-    if let Some(sidecar) =
-        containers.into_iter().find(|container| container.name == capstan_config::names::CONTAINER)
-    {
+    if let Some(sidecar) = probe_pod::sidecar(answer) {
         let image = sidecar.image.as_deref().unwrap_or_default();
         return Ok(format!("a pod in namespace {namespace} gets the sidecar {image}"));
     }

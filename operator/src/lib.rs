@@ -10,6 +10,7 @@ pub mod settings; // P
 pub mod inject; // P
 pub mod inject_file; // E
 pub mod references; // P
+pub mod probe_pod; // P
 pub mod webhook; // E
 pub mod certificates; // E
 

@@ -20,6 +20,11 @@ pub const SHARE_PROCESS_NAMESPACE: &str = "capstan.dev/share-process-namespace";
 /// The sidecar's requests and limits, as JSON.
 pub const RESOURCES: &str = "capstan.dev/resources";
 
+/// The label of namespaces that want none of it, `disabled`, or all of it, `strict`.
+pub const INJECTION: &str = "capstan.dev/injection";
+/// What is never served, beside the operator's own namespace.
+pub const SYSTEM_NAMESPACE: &str = "kube-system";
+
 /// Label of injected pods.
 pub const INJECTED: &str = "capstan.dev/injected";
 /// What was done at admission, as JSON.

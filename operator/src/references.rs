@@ -5,9 +5,10 @@
 //! so a copy harms nobody, and pods that were made before their destination can trust it without a restart; a Secret is
 //! never read by the operator.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
-use std::ops::Deref;
 
+use capstan_config::ConfigHash;
 use capstan_crds::destination::Tls;
 use capstan_crds::values::KeyRef;
 use capstan_crds::{LogDestination, LogDestinationSpec, LogRotationPolicySpec};
@@ -24,10 +25,10 @@ pub fn of_policy<Found>(
     find: impl Fn(&str) -> Option<Found>,
 ) -> BTreeSet<String>
 where
-    Found: Deref<Target = LogDestination>,
+    Found: Borrow<LogDestination>,
 {
     let found = destinations(spec).into_iter().filter_map(find);
-    found.flat_map(|destination| secrets(&destination.spec)).collect()
+    found.flat_map(|destination| secrets(&destination.borrow().spec)).collect()
 }
 
 /// The Secrets that a destination's files are in.
@@ -51,8 +52,11 @@ pub fn authority(spec: &LogDestinationSpec) -> Option<&KeyRef> {
 }
 
 /// The file in a policy's directory, and the key in its ConfigMap, that holds a destination's authorities.
-pub fn authority_file(destination: &str) -> String {
-    format!("ca-{destination}.crt")
+///
+/// Its name follows from what is in it: so other authorities are another configuration, which is pushed to the sidecars
+/// like any other.
+pub fn authority_file(destination: &str, pem: &str) -> String {
+    format!("ca-{destination}-{}.crt", ConfigHash::of(pem.as_bytes()))
 }
 
 #[cfg(test)]
@@ -92,6 +96,13 @@ mod tests {
             destination("syslog: { tls: { ca: { configMapKeyRef: { name: ca, key: ca.crt } } } }");
         assert_eq!(secrets(&destination.spec), BTreeSet::new());
         assert_eq!(authority(&destination.spec).unwrap().name.0, "ca");
-        assert_eq!(authority_file("central"), "ca-central.crt");
+    }
+
+    #[test]
+    fn other_authorities_are_another_file() {
+        let file = authority_file("central", "one");
+        assert!(file.starts_with("ca-central-") && file.ends_with(".crt"), "{file}");
+        assert_eq!(file, authority_file("central", "one"));
+        assert_ne!(file, authority_file("central", "two"));
     }
 }

@@ -92,6 +92,9 @@ pub struct RunSettings {
     /// The only namespaces that are looked at, separated by commas [default: all]
     #[arg(long, env = "CAPSTAN_NAMESPACES", value_name = "NAMES", value_delimiter = ',')]
     pub namespaces: Vec<String>,
+    /// Namespaces that are left alone, separated by commas, beside the operator's own and kube-system
+    #[arg(long, env = "CAPSTAN_EXCLUDED_NAMESPACES", value_name = "NAMES", value_delimiter = ',')]
+    pub excluded_namespaces: Vec<String>,
     /// Serve /metrics, /healthz and /readyz here
     #[arg(long, env = "CAPSTAN_ADMIN_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub admin_listen: SocketAddr,
@@ -111,6 +114,15 @@ impl RunSettings {
     pub fn runs(&self, component: Component) -> bool {
         self.components.contains(&component)
     }
+}
+
+/// A pause between two rounds: without one, there would be nothing but rounds.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = capstan_config::parse_duration(text).map_err(|error| error.to_string())?;
+    if interval < Duration::from_secs(1) {
+        return Err(format!("{text:?} is too little; write at least 1s"));
+    }
+    Ok(interval)
 }
 
 /// The webhook.
@@ -150,10 +162,10 @@ pub struct ControllerFlags {
     #[arg(long, env = "CAPSTAN_CONFIG_PUSH_RATE", value_name = "PODS", default_value_t = 50)]
     pub config_push_rate: u32,
     /// How often pods without the sidecar are looked for
-    #[arg(long, env = "CAPSTAN_SWEEP_INTERVAL", value_name = "DURATION", default_value = "5m", value_parser = capstan_config::parse_duration)]
+    #[arg(long, env = "CAPSTAN_SWEEP_INTERVAL", value_name = "DURATION", default_value = "5m", value_parser = interval)]
     pub sweep_interval: Duration,
     /// How often every sidecar is asked for its status
-    #[arg(long, env = "CAPSTAN_FEEDBACK_INTERVAL", value_name = "DURATION", default_value = "30s", value_parser = capstan_config::parse_duration)]
+    #[arg(long, env = "CAPSTAN_FEEDBACK_INTERVAL", value_name = "DURATION", default_value = "30s", value_parser = interval)]
     pub feedback_interval: Duration,
     /// Evict pods that have no sidecar, one at a time per owner, when injection works again
     #[arg(long, env = "CAPSTAN_REPAIR")]
@@ -236,6 +248,14 @@ mod tests {
     fn one_component_can_be_left_out() {
         let cli = Cli::parse_from(["capstan-operator", "--components", "webhook"]);
         assert!(cli.run.runs(Component::Webhook) && !cli.run.runs(Component::Controller));
+    }
+
+    #[test]
+    fn a_round_without_a_pause_is_refused() {
+        let parsed = |interval: &str| Cli::try_parse_from(["capstan-operator", "--sweep-interval", interval]);
+        let refusal = parsed("0s").unwrap_err().to_string();
+        assert!(refusal.contains("\"0s\" is too little; write at least 1s"), "{refusal}");
+        assert_eq!(parsed("90s").unwrap().run.controller.sweep_interval, Duration::from_secs(90));
     }
 
     #[test]

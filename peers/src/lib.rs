@@ -22,3 +22,6 @@ pub mod lines;
 pub mod load;
 pub mod nginx;
 pub mod writer;
+
+// What every package's own tests ask of its sources.
+pub mod house;

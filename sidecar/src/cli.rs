@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app;
 use crate::pod::Pod;
+use crate::reload::kept;
 
 /// How long a stop may take if nobody says: the default of pods.
 const GRACE: Duration = Duration::from_secs(30);
@@ -180,8 +181,17 @@ fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// Where a running sidecar may be asked: in the directories of the configuration, or, while that cannot be used and the
+/// sidecar goes on with its last good one, in all on the pod's volumes that have state.
+fn places(settings: &Result<crate::settings::Settings, crate::config_source::ConfigError>) -> Vec<PathBuf> {
+    match settings {
+        Ok(settings) => bases(settings),
+        Err(_) => kept::bases(Pod::of_environment().mounts()),
+    }
+}
+
 /// The directories that a configuration keeps state for.
-pub fn bases(settings: &crate::settings::Settings) -> Vec<PathBuf> {
+fn bases(settings: &crate::settings::Settings) -> Vec<PathBuf> {
     let patterns = settings.logs.iter().flat_map(|log| &log.log.files.include);
     let mut bases: Vec<PathBuf> = patterns.map(|pattern| pattern.base().to_owned()).collect();
     bases.sort();
@@ -190,6 +200,6 @@ pub fn bases(settings: &crate::settings::Settings) -> Vec<PathBuf> {
 }
 
 /// Loads the configuration for a command that does not wait for it to become usable.
-pub fn settings(path: &Path) -> Result<crate::settings::Settings, crate::config_source::ConfigError> {
+fn settings(path: &Path) -> Result<crate::settings::Settings, crate::config_source::ConfigError> {
     Ok(crate::settings::Settings::from_configs(crate::config_source::load(path)?.configs))
 }

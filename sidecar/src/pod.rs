@@ -3,6 +3,7 @@
 //! In comes a source of variables, out comes a [`Pod`]. What always holds: on a host, where there are no such
 //! variables, nothing is known, and nobody needs to ask whether this is a pod.
 
+use std::path::Path;
 use std::time::Duration;
 
 use capstan_config::names::{
@@ -64,6 +65,11 @@ impl Pod {
             grace,
             problems,
         }
+    }
+
+    /// Where its volumes are mounted.
+    pub fn mounts(&self) -> impl Iterator<Item = &Path> {
+        self.volumes.iter().map(|volume| Path::new(&volume.mount_path))
     }
 
     /// The container that a log belongs to.

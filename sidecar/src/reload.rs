@@ -10,7 +10,7 @@ pub mod policies; // P  what is in effect, and what is wrong
 pub mod kept; // E  the last good configuration, kept with the state
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use capstan_config::names::{CONFIG_HASH_ANNOTATION, ROTATE_AT_ANNOTATION};
@@ -102,8 +102,7 @@ impl Reloader {
                 Some(stamp) => drop(self.stamps.insert(file.clone(), stamp)),
                 None => drop(self.stamps.remove(&file)),
             }
-            let mounts = self.pod.volumes.iter().map(|volume| Path::new(&volume.mount_path));
-            let kept = |name: &str| kept::find(mounts, name);
+            let kept = |name: &str| kept::find(self.pod.mounts(), name);
             changed |= self.policies.see((&file, name.as_deref()), read(&file), now, kept) == Took::Changed;
         }
         (changed, missing)

@@ -176,6 +176,13 @@ fn what_cannot_be_used_leaves_the_last_good_in_effect_also_after_a_restart() {
         Pen::append_once(&log, 0, written, 10);
         written += 10;
         assert_exact(&collector, &[("w00", written)]);
+        let shown = pod.exec(&["status"]);
+        assert!(
+            shown.contains("web/app") && shown.contains("the last good configuration goes on"),
+            "{shown}"
+        );
+        let rotated = pod.exec(&["rotate", "--force", "--dry-run"]);
+        assert!(rotated.contains(&log.display().to_string()), "{rotated}");
     }
     // There and unusable: what is kept with the state goes on.
     mount(&scene, "web", Some("{"));

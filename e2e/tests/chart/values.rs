@@ -43,6 +43,11 @@ fn a_value_that_cannot_be_is_refused_by_its_path() {
         "/controller/sweepInterval",
         "does not match pattern",
     );
+    refused(CAPSTAN, "controller.sweepInterval=0s", "/controller/sweepInterval", "does not match pattern");
+    refused(CAPSTAN, "controller.feedbackInterval=1m1h", "/controller/feedbackInterval", "does not match");
+    refused(CAPSTAN, "sidecar.resources.limits.cpu=x", "/sidecar/resources/limits/cpu", "does not match");
+    refused(CAPSTAN, "sidecar.resources=null", "/sidecar", "missing property 'resources'");
+    refused(CAPSTAN, "sidecar.guaranteedResources.cpu=null", "/sidecar/guaranteedResources", "'cpu'");
     refused(
         CAPSTAN,
         "networkPolicy.apiServerPorts={0}",
@@ -52,6 +57,15 @@ fn a_value_that_cannot_be_is_refused_by_its_path() {
     refused(CAPSTAN, "monitoring.podMonitor=true", "/monitoring/podMonitor", "got boolean, want object");
     refused(CRDS, "keep=maybe", "/keep", "got string, want boolean");
     refused(CRDS, "crds=true", "", "'crds' not allowed");
+}
+
+#[test]
+fn a_namespace_is_not_watched_and_left_alone_at_once() {
+    let said = render(CAPSTAN, &["watchNamespaces={shop,kube-system}"]).unwrap_err();
+    assert!(
+        said.contains("watchNamespaces: kube-system is among the namespaces that are left alone"),
+        "{said}"
+    );
 }
 
 /// Every value has a line in the README, so that `values.yaml` and the table cannot drift apart.

@@ -3,6 +3,8 @@
 
 /// The leader is killed, or stands still for a while.
 mod leader;
+/// Ways to install it that other tests don't use.
+mod modes;
 /// `helm upgrade` and `helm uninstall`.
 mod releases;
 /// No webhook answers; and what calls to it cost whom.

@@ -118,7 +118,7 @@ async fn a_certificate_that_somebody_spoilt_is_made_anew() -> Result<()> {
 }
 
 /// The webhook is trusted, and answers.
-async fn next_pod_is_injected(namespace: &Namespace) -> Result<()> {
+pub async fn next_pod_is_injected(namespace: &Namespace) -> Result<()> {
     wait::until("the sidecar in a new pod", wait::LIMIT, async || {
         let (made, _) = namespace.create_pod(&app("next"), Mode::DryRun).await?;
         ensure!(has_sidecar(&made), "it has none");
@@ -140,7 +140,7 @@ async fn calls(namespace: &Namespace) -> Result<f64> {
     Ok(sum)
 }
 
-async fn scale(namespace: &Namespace, replicas: i32) -> Result<()> {
+pub async fn scale(namespace: &Namespace, replicas: i32) -> Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(namespace.client.clone(), install::NAMESPACE);
     let patch = json!({ "spec": { "replicas": replicas } });
     deployments.patch(WEBHOOK, &Default::default(), &Patch::Merge(patch)).await?;
@@ -160,7 +160,7 @@ fn app(name: &str) -> Value {
     annotated(pod(name, &Image::Busybox.name(), &json!(["sleep", "100000"])), "web")
 }
 
-fn has_sidecar(pod: &Pod) -> bool {
+pub fn has_sidecar(pod: &Pod) -> bool {
     let all = pod.spec.as_ref().and_then(|spec| spec.init_containers.as_ref());
     all.is_some_and(|all| all.iter().any(|container| container.name == sidecar::CONTAINER))
 }

@@ -15,6 +15,7 @@ pub struct Metrics {
     questions: IntCounterVec,
     watch_errors: IntCounterVec,
     sweeps: IntCounterVec,
+    unconfirmed: IntCounterVec,
 }
 
 impl Metrics {
@@ -53,6 +54,11 @@ impl Metrics {
                 &["kind"],
             )?,
             sweeps: counter("sweeps_total", "Searches for pods without a sidecar, by result.", &["result"])?,
+            unconfirmed: counter(
+                "unconfirmed_bytes_total",
+                "Bytes that no receiver had confirmed when their sidecar ended, by its termination message.",
+                &["namespace", "policy"],
+            )?,
         };
         for collector in metrics.all() {
             registry.register(collector)?;
@@ -60,8 +66,9 @@ impl Metrics {
         Ok(metrics)
     }
 
-    fn all(&self) -> [Box<dyn Collector>; 7] {
-        let Self { reconciles, seconds, pods, pushes, questions, watch_errors, sweeps } = self.clone();
+    fn all(&self) -> [Box<dyn Collector>; 8] {
+        let Self { reconciles, seconds, pods, pushes, questions, watch_errors, sweeps, unconfirmed } =
+            self.clone();
         [
             Box::new(reconciles),
             Box::new(seconds),
@@ -70,6 +77,7 @@ impl Metrics {
             Box::new(questions),
             Box::new(watch_errors),
             Box::new(sweeps),
+            Box::new(unconfirmed),
         ]
     }
 
@@ -99,6 +107,11 @@ impl Metrics {
         self.sweeps.with_label_values(&[result]).inc();
     }
 
+    /// A sidecar ended with so many bytes unconfirmed.
+    pub fn left_unconfirmed(&self, policy: &Key, bytes: u64) {
+        self.unconfirmed.with_label_values(&[&policy.namespace, &policy.name]).inc_by(bytes);
+    }
+
     /// The pods of a policy were counted.
     pub fn counted(&self, policy: &Key, counts: &PodCounts) {
         for (state, count) in states(counts) {
@@ -112,11 +125,13 @@ impl Metrics {
             // One that was never counted is not there, which is what is wanted.
             drop(self.pods.remove_label_values(&[&policy.namespace, &policy.name, state]));
         }
+        drop(self.unconfirmed.remove_label_values(&[&policy.namespace, &policy.name]));
     }
 
     /// Nobody leads here any more: what was counted is somebody else's to tell.
     pub fn forget_all(&self) {
         self.pods.reset();
+        self.unconfirmed.reset();
     }
 }
 

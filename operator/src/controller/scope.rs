@@ -116,7 +116,7 @@ impl Scope {
         let (state, metrics) = (context.state.clone(), self.metrics.clone());
         tasks.spawn(feedback::read::run(state.clone(), metrics.clone(), self.settings.feedback_interval));
         let repair = self.settings.repair.then(repair::History::default);
-        tasks.spawn(look_for_bare_pods(self.api(), context.clone(), self.settings.sweep_interval, repair));
+        tasks.spawn(look_for_bare_pods(self.api(), context.clone(), self.settings.clone(), repair));
         if let Some(rate) = self.settings.pushes_per_second {
             tasks.spawn(push::run(self.client.clone(), state, metrics, rate));
         }
@@ -220,12 +220,13 @@ async fn write_events(client: Client, instance: String, mut told: mpsc::Receiver
 async fn look_for_bare_pods(
     api: Api<Pod>,
     context: Arc<Context>,
-    interval: Duration,
+    settings: Settings,
     mut repair: Option<repair::History>,
 ) {
     loop {
         match missing::sweep(&api).await {
             Ok(bare) => {
+                let bare = missing::of_served(&context.client, bare, &settings.excluded).await;
                 context.metrics.swept("ok");
                 if let Some(history) = &mut repair {
                     repair::run(&context.client, history, &bare).await;
@@ -246,6 +247,6 @@ async fn look_for_bare_pods(
                 tracing::warn!(error = %events::causes(&error), "the search for pods without a sidecar broke off");
             }
         }
-        tokio::time::sleep(interval).await;
+        tokio::time::sleep(settings.sweep_interval).await;
     }
 }

@@ -4,6 +4,7 @@
 //! since it was written for a later version, keeps nobody else from being read.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,12 +13,13 @@ use capstan_config::names::CONFIG_MAP_PREFIX;
 use capstan_crds::{LogDestination, LogRotationPolicy};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, PartialObjectMeta};
+use kube::Resource;
+use kube::api::{Api, ObjectMeta, PartialObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Event};
-use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::context::Context;
@@ -53,49 +55,31 @@ fn prune<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
 }
 
+/// What follows from the watch of a custom resource.
+enum Change {
+    /// An object is there that was not, or its specification is another.
+    New(Key),
+    /// An object is gone.
+    Gone(Key),
+    /// A list was read to its end: events may have been missed before.
+    Listed,
+}
+
 /// Policies: a new generation is reconciled; one that is gone is forgotten.
 pub async fn policies(
     api: Api<Guarded<LogRotationPolicy>>,
     writer: Writer<Guarded<LogRotationPolicy>>,
     context: Arc<Context>,
 ) {
-    let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
-    let mut events = pin!(stream.modify(prune).reflect(writer));
-    let mut generations = BTreeMap::new();
-    while let Some(event) = next(&mut events, "LogRotationPolicy", &context.metrics).await {
-        match event {
-            Event::Apply(policy) | Event::InitApply(policy) => {
-                let key = Key::of(&policy);
-                if let Err(error) = &policy.0 {
-                    tracing::error!(policy = %key, %error, "a policy cannot be read; is its CRD of a later version?");
-                }
-                let generation = (policy.uid(), policy.meta().generation);
-                if generations.insert(key.clone(), generation.clone()).as_ref() != Some(&generation) {
-                    context.state.policies.add([key]);
-                }
-            }
-            Event::Delete(policy) => {
-                let key = Key::of(&policy);
-                generations.remove(&key);
-                gone(&context, &key);
-            }
-            Event::Init => {}
-            Event::InitDone => {
-                let there: Vec<Key> =
-                    context.policies.state().iter().map(|policy| Key::of(policy.as_ref())).collect();
-                let lost: Vec<Key> = generations.keys().filter(|key| !there.contains(key)).cloned().collect();
-                for key in lost {
-                    generations.remove(&key);
-                    gone(&context, &key);
-                }
-            }
+    follow(api, writer, &context.metrics, |change| match change {
+        Change::New(policy) => context.state.policies.add([policy]),
+        Change::Gone(policy) => {
+            context.state.policy_gone(&policy);
+            context.metrics.forget(&policy);
         }
-    }
-}
-
-fn gone(context: &Context, policy: &Key) {
-    context.state.policy_gone(policy);
-    context.metrics.forget(policy);
+        Change::Listed => {}
+    })
+    .await;
 }
 
 /// Destinations: a new generation is reconciled, and the policies that send to it.
@@ -104,32 +88,99 @@ pub async fn destinations(
     writer: Writer<Guarded<LogDestination>>,
     context: Arc<Context>,
 ) {
+    follow(api, writer, &context.metrics, |change| match change {
+        Change::New(destination) => {
+            context.state.policies.add(context.users_of(&destination));
+            context.state.destinations.add([destination]);
+        }
+        Change::Gone(destination) => context.state.policies.add(context.users_of(&destination)),
+        Change::Listed => context.state.policies.add(all_policies(&context)),
+    })
+    .await;
+}
+
+/// Watches a custom resource, keeps its objects for others to look up, and tells of changes once they can be looked up.
+async fn follow<K>(
+    api: Api<Guarded<K>>,
+    writer: Writer<Guarded<K>>,
+    metrics: &Metrics,
+    mut tell: impl FnMut(Change),
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let kind = K::kind(&());
     let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
     let mut events = pin!(stream.modify(prune).reflect(writer));
-    let mut generations = BTreeMap::new();
-    while let Some(event) = next(&mut events, "LogDestination", &context.metrics).await {
+    let mut known = Generations::default();
+    while let Some(event) = next(&mut events, &kind, metrics).await {
         match event {
-            Event::Apply(destination) | Event::InitApply(destination) => {
-                let key = Key::of(&destination);
-                if let Err(error) = &destination.0 {
-                    tracing::error!(destination = %key, %error, "a destination cannot be read; is its CRD of a later version?");
-                }
-                let generation = (destination.uid(), destination.meta().generation);
-                if generations.insert(key.clone(), generation.clone()).as_ref() != Some(&generation) {
-                    context.state.policies.add(context.users_of(&key));
-                    context.state.destinations.add([key]);
-                }
+            Event::Init => known.begin(),
+            Event::InitApply(object) => {
+                complain(&kind, &object);
+                known.listed(Key::of(&object), object.meta());
             }
-            Event::Delete(destination) => {
-                let key = Key::of(&destination);
-                generations.remove(&key);
-                context.state.policies.add(context.users_of(&key));
+            Event::InitDone => {
+                known.finish().into_iter().for_each(&mut tell);
+                tell(Change::Listed);
             }
-            // Events may have been missed: everybody looks again.
-            Event::InitDone => context.state.policies.add(all_policies(&context)),
-            Event::Init => {}
+            Event::Apply(object) => {
+                complain(&kind, &object);
+                known.applied(Key::of(&object), object.meta()).into_iter().for_each(&mut tell);
+            }
+            Event::Delete(object) => {
+                let key = Key::of(&object);
+                known.seen.remove(&key);
+                tell(Change::Gone(key));
+            }
         }
     }
+}
+
+fn complain<K: Resource<DynamicType = ()>>(kind: &str, object: &Guarded<K>) {
+    if let Err(error) = &object.0 {
+        let object = Key::of(object);
+        tracing::error!(kind, %object, %error, "an object cannot be read; is its definition of a later version?");
+    }
+}
+
+/// What tells a specification from the one before: the object's identity and generation.
+type Generation = (Option<String>, Option<i64>);
+
+/// The generations of all objects that were seen.
+#[derive(Default)]
+struct Generations {
+    seen: BTreeMap<Key, Generation>,
+    /// Those of a list that is being read; they can be looked up when it has ended.
+    list: BTreeMap<Key, Generation>,
+}
+
+impl Generations {
+    fn begin(&mut self) {
+        self.list.clear();
+    }
+
+    fn listed(&mut self, key: Key, metadata: &ObjectMeta) {
+        self.list.insert(key, generation(metadata));
+    }
+
+    fn finish(&mut self) -> Vec<Change> {
+        let list = std::mem::take(&mut self.list);
+        let gone = self.seen.keys().filter(|key| !list.contains_key(key)).cloned().map(Change::Gone);
+        let new = list.iter().filter(|(key, generation)| self.seen.get(key) != Some(generation));
+        let changes = gone.chain(new.map(|(key, _)| Change::New(key.clone()))).collect();
+        self.seen = list;
+        changes
+    }
+
+    fn applied(&mut self, key: Key, metadata: &ObjectMeta) -> Option<Change> {
+        let generation = generation(metadata);
+        let before = self.seen.insert(key.clone(), generation.clone());
+        (before.as_ref() != Some(&generation)).then_some(Change::New(key))
+    }
+}
+
+fn generation(metadata: &ObjectMeta) -> Generation {
+    (metadata.uid.clone(), metadata.generation)
 }
 
 /// All policies of the scope.
@@ -213,7 +264,10 @@ fn last_words(context: &Context, pod: &Pod, left: &LeftBehind) {
         );
         let telling = about(pod, "LinesUnconfirmed", "Forward", note, at.clone());
         let policy = what.log.split_once('/').map(|(policy, _)| Key::new(&pod.key.namespace, policy));
-        if let Some(reference) = policy.and_then(|policy| context.policy_reference(&policy)) {
+        if let Some(policy) = policy
+            && let Some(reference) = context.policy_reference(&policy)
+        {
+            context.metrics.left_unconfirmed(&policy, what.bytes);
             context.tell(Telling { about: reference, ..telling.clone() });
         }
         context.tell(telling);
@@ -223,4 +277,55 @@ fn last_words(context: &Context, pod: &Pod, left: &LeftBehind) {
 fn about(pod: &Pod, reason: &str, action: &'static str, note: String, occurrence: String) -> Telling {
     let about = events::pod(&pod.key, &pod.uid);
     Telling { about, level: Level::Warning, reason: reason.to_owned(), action, note, occurrence }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(uid: &str, generation: i64) -> ObjectMeta {
+        ObjectMeta { uid: Some(uid.to_owned()), generation: Some(generation), ..ObjectMeta::default() }
+    }
+
+    fn told(changes: impl IntoIterator<Item = Change>) -> Vec<String> {
+        let tell = |change| match change {
+            Change::New(key) => format!("new {}", key.name),
+            Change::Gone(key) => format!("gone {}", key.name),
+            Change::Listed => "listed".to_owned(),
+        };
+        changes.into_iter().map(tell).collect()
+    }
+
+    fn key(name: &str) -> Key {
+        Key::new("shop", name)
+    }
+
+    #[test]
+    fn only_another_specification_is_news() {
+        let mut known = Generations::default();
+        assert_eq!(told(known.applied(key("a"), &meta("1", 1))), ["new a"]);
+        assert_eq!(told(known.applied(key("a"), &meta("1", 1))), [""; 0], "its status has changed");
+        assert_eq!(told(known.applied(key("a"), &meta("1", 2))), ["new a"]);
+        assert_eq!(told(known.applied(key("a"), &meta("2", 2))), ["new a"], "another object of this name");
+    }
+
+    #[test]
+    fn what_changed_while_nobody_watched_is_told_when_the_list_has_ended() {
+        let mut known = Generations::default();
+        for name in ["a", "b", "c"] {
+            known.applied(key(name), &meta(name, 1));
+        }
+        known.begin();
+        known.listed(key("a"), &meta("a", 1));
+        known.listed(key("c"), &meta("c", 2));
+        known.listed(key("d"), &meta("d", 1));
+        assert_eq!(told(known.finish()), ["gone b", "new c", "new d"]);
+        known.begin();
+        known.listed(key("half"), &meta("half", 1));
+        known.begin();
+        for (name, generation) in [("a", 1), ("c", 2), ("d", 1)] {
+            known.listed(key(name), &meta(name, generation));
+        }
+        assert_eq!(told(known.finish()), [""; 0], "a list that was broken off says nothing");
+    }
 }

@@ -1,13 +1,15 @@
 //! Finds pods that name a policy and have no sidecar: those that were made while the webhook could not be reached, and
 //! those that could not be injected.
 //!
-//! What always holds: only metadata is read, in pages; a sweep that was broken off changes nothing.
+//! What always holds: only metadata is read, in pages; a sweep that was broken off changes nothing; where nobody is to
+//! get a sidecar, nobody misses one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams, PartialObjectMeta};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::Client;
+use kube::api::{Api, ListParams, ObjectMeta, PartialObjectMeta};
 
 use super::Key;
 use super::record::{policies, warnings};
@@ -66,6 +68,39 @@ pub async fn sweep(api: &Api<Pod>) -> Result<Vec<Bare>, kube::Error> {
     }
 }
 
+/// Leaves out pods of namespaces that the webhook is not called for: those excluded, and those labelled so.
+pub async fn of_served(client: &Client, bare: Vec<Bare>, excluded: &BTreeSet<String>) -> Vec<Bare> {
+    let mut served: BTreeMap<String, bool> = BTreeMap::new();
+    for pod in &bare {
+        let namespace = &pod.key.namespace;
+        if !served.contains_key(namespace) {
+            let answer = !excluded.contains(namespace) && !is_disabled(client, namespace).await;
+            served.insert(namespace.clone(), answer);
+        }
+    }
+    bare.into_iter().filter(|pod| served.get(&pod.key.namespace) == Some(&true)).collect()
+}
+
+/// One that cannot be read is taken for served: rather told too much than kept quiet.
+async fn is_disabled(client: &Client, namespace: &str) -> bool {
+    let api: Api<Namespace> = Api::all(client.clone());
+    match api.get_metadata_opt(namespace).await {
+        Ok(found) => found.is_some_and(|found| wants_none(&found.metadata)),
+        Err(error) => {
+            tracing::warn!(namespace, %error, "cannot read the labels of a namespace");
+            false
+        }
+    }
+}
+
+fn wants_none(namespace: &ObjectMeta) -> bool {
+    namespace
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(names::INJECTION))
+        .is_some_and(|word| word == "disabled")
+}
+
 /// A pod that should have a sidecar.
 fn bare(pod: &PartialObjectMeta<Pod>) -> Option<Bare> {
     let annotations = pod.metadata.annotations.as_ref()?;
@@ -122,6 +157,14 @@ mod tests {
             (missing.policies, missing.reason.as_str()),
             (["web".to_owned()].into(), "SidecarMissing")
         );
+    }
+
+    #[test]
+    fn a_namespace_can_want_none() {
+        let namespace = |yaml: &str| wants_none(&serde_yaml_ng::from_str(yaml).unwrap());
+        assert!(namespace("labels: { capstan.dev/injection: disabled }"));
+        assert!(!namespace("labels: { capstan.dev/injection: strict }"));
+        assert!(!namespace("name: shop"));
     }
 
     #[test]

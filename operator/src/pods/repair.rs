@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use capstan_config::names::CONTAINER;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
@@ -14,7 +13,7 @@ use kube::api::{Api, EvictParams, PostParams};
 use serde_json::json;
 
 use super::missing::Bare;
-use crate::names;
+use crate::{names, probe_pod};
 
 /// What was evicted, by the identity of its owner.
 #[derive(Debug, Default)]
@@ -92,7 +91,7 @@ async fn injection_works(client: &Client, like: &Bare) -> bool {
     let params = PostParams { dry_run: true, ..PostParams::default() };
     let Ok(question) = serde_json::from_value(question(like)) else { return false };
     match api.create(&params, &question).await {
-        Ok(pod) => has_sidecar(&pod),
+        Ok(pod) => probe_pod::sidecar(&pod).is_some(),
         Err(error) => {
             tracing::info!(namespace = %like.key.namespace, %error, "cannot tell whether injection works");
             false
@@ -100,36 +99,14 @@ async fn injection_works(client: &Client, like: &Bare) -> bool {
     }
 }
 
-/// A pod that every level of Pod Security admits, with the policies of the one that has no sidecar.
+/// A pod with the policies of the one that has no sidecar.
 fn question(like: &Bare) -> serde_json::Value {
     let policies: Vec<&str> = like.policies.iter().map(String::as_str).collect();
-    json!({
-        "metadata": {
-            "generateName": "capstan-injection-",
-            "annotations": { names::POLICY: policies.join(",") },
-        },
-        "spec": {
-            "automountServiceAccountToken": false,
-            "securityContext": { "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": { "type": "RuntimeDefault" } },
-            "containers": [{
-                "name": "app",
-                "image": "capstan-injection",
-                "resources": {
-                    "requests": { "cpu": "1m", "memory": "1Mi" },
-                    "limits": { "cpu": "1m", "memory": "1Mi" },
-                },
-                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
-                "volumeMounts": [{ "name": "logs", "mountPath": "/var/log/capstan-injection" }],
-            }],
-            "volumes": [{ "name": "logs", "emptyDir": {} }],
-        },
-    })
-}
-
-fn has_sidecar(pod: &Pod) -> bool {
-    let spec = pod.spec.as_ref();
-    let mut containers = spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-    containers.any(|container| container.name == CONTAINER)
+    let metadata = json!({
+        "generateName": "capstan-injection-",
+        "annotations": { names::POLICY: policies.join(",") },
+    });
+    probe_pod::pod(&metadata, "capstan-injection")
 }
 
 #[cfg(test)]
@@ -187,8 +164,8 @@ mod tests {
     #[test]
     fn the_question_is_a_pod_and_the_answer_is_read() {
         let pod: Pod = serde_json::from_value(question(&bare("web-1", None, 0))).unwrap();
-        assert!(!has_sidecar(&pod));
+        assert!(probe_pod::sidecar(&pod).is_none());
         let yaml = "spec: { containers: [], initContainers: [{ name: capstan }] }";
-        assert!(has_sidecar(&serde_yaml_ng::from_str(yaml).unwrap()));
+        assert!(probe_pod::sidecar(&serde_yaml_ng::from_str(yaml).unwrap()).is_some());
     }
 }

@@ -72,11 +72,13 @@ fn parameter(metadata: &Metadata) -> Value {
     json!({ "name": name, "from": from })
 }
 
-/// A destination of a policy; its place in the file is `path`.
+/// A destination of a policy; its place in the file is `path`, and the authorities that it takes from a ConfigMap, if it
+/// does, are `pem`.
 pub fn destination(
     policy: &str,
     name: &str,
     spec: &LogDestinationSpec,
+    pem: &str,
     path: &str,
     refusals: &mut Refusals,
 ) -> Value {
@@ -103,7 +105,7 @@ pub fn destination(
         certificates(tls, &mut written["tls"]);
     }
     if references::authority(spec).is_some() {
-        let file = references::authority_file(name);
+        let file = references::authority_file(name, pem);
         written["tls"]["caFile"] = format!("{}/{file}", names::policy_directory(policy)).into();
     }
     resolved["syslog"] = written;

@@ -34,6 +34,13 @@ pub struct FoundDestination {
     pub authority: Option<Result<String, String>>,
 }
 
+impl FoundDestination {
+    /// The authorities from a ConfigMap, if they are there.
+    fn pem(&self) -> Option<&str> {
+        self.authority.as_ref()?.as_deref().ok()
+    }
+}
+
 /// A configuration that every sidecar accepts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Validated {
@@ -118,7 +125,7 @@ pub fn policy(policy: &LogRotationPolicy, found: &Found) -> Result<Validated, Ve
 /// Everything that is wrong.
 pub fn destination(name: &str, spec: &LogDestinationSpec) -> Result<(), Vec<Problem>> {
     let mut refusals = Vec::new();
-    let resolved = resolve::destination("policy", name, spec, "destinations[0]", &mut refusals);
+    let resolved = resolve::destination("policy", name, spec, "", "destinations[0]", &mut refusals);
     let log = json!({
         "name": "log",
         "files": { "include": ["/var/log/log"] },
@@ -186,9 +193,9 @@ fn unknown_authorities(found: &Found) -> Vec<Problem> {
 }
 
 fn authorities(found: &Found) -> BTreeMap<String, String> {
-    let files = each(found).filter_map(|(name, found)| {
-        Some((references::authority_file(name), found.authority.as_ref()?.as_ref().ok()?.clone()))
-    });
+    let files = each(found)
+        .filter_map(|(name, found)| Some((name, found.pem()?)))
+        .map(|(name, pem)| (references::authority_file(name, pem), pem.to_owned()));
     files.collect()
 }
 
@@ -201,7 +208,8 @@ fn resolve_all(name: &str, spec: &LogRotationPolicySpec, found: &Found) -> (Valu
         .map(|(index, (destination, found))| match found {
             Some(found) => {
                 let path = format!("destinations[{index}]");
-                resolve::destination(name, destination, &found.destination.spec, &path, &mut refusals)
+                let (spec, pem) = (&found.destination.spec, found.pem().unwrap_or_default());
+                resolve::destination(name, destination, spec, pem, &path, &mut refusals)
             }
             None => resolve::stand_in(destination),
         })

@@ -5,7 +5,7 @@
 use capstan_crds::{LogDestination, LogDestinationStatus, LogRotationPolicy, LogRotationPolicyStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -28,8 +28,7 @@ pub async fn policy_status(
     if *before == after {
         return Ok(());
     }
-    write(&context.client, policy, &after).await?;
-    tell(context, policy, &before.conditions, &after.conditions);
+    write(context, policy, &after, &before.conditions, &after.conditions).await?;
     context.remember_policy(policy, after);
     Ok(())
 }
@@ -47,18 +46,24 @@ pub async fn destination_status(
     if *before == after {
         return Ok(());
     }
-    write(&context.client, destination, &after).await?;
-    tell(context, destination, &before.conditions, &after.conditions);
+    write(context, destination, &after, &before.conditions, &after.conditions).await?;
     context.remember_destination(destination, after);
     Ok(())
 }
 
-async fn write<K>(client: &Client, object: &K, status: &impl Serialize) -> Result<(), kube::Error>
+/// Writes a status, then tells which conditions are new.
+async fn write<K>(
+    context: &Context,
+    object: &K,
+    status: &impl Serialize,
+    before: &[Condition],
+    after: &[Condition],
+) -> Result<(), kube::Error>
 where
     K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
     K: Clone + std::fmt::Debug + DeserializeOwned,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let api: Api<K> = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
     // The identity keeps the status of an object from being written to its successor of the same name.
     let patch = json!({
         "apiVersion": K::api_version(&()),
@@ -67,7 +72,9 @@ where
         "status": status,
     });
     let params = PatchParams::apply(MANAGER).force();
-    api.patch_status(&object.name_any(), &params, &Patch::Apply(patch)).await.map(drop)
+    api.patch_status(&object.name_any(), &params, &Patch::Apply(patch)).await?;
+    tell(context, object, before, after);
+    Ok(())
 }
 
 fn tell<K: Resource<DynamicType = ()>>(

@@ -1,16 +1,16 @@
 //! What the webhook knows: policies, destinations and namespaces, watched.
 //!
-//! What always holds: asking never waits; what is not there yet is not known, and readiness says so until it is.
+//! What always holds: asking never waits; what is not there yet is not known, and readiness says so until it is; an
+//! object that cannot be read is not known, and keeps nobody else from being read.
 
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::Arc;
 
 use capstan_crds::{LogDestination, LogRotationPolicy};
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::core::PartialObjectMeta;
+use kube::core::{DeserializeGuard as Guarded, PartialObjectMeta};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -26,8 +26,8 @@ use crate::webhook::review::Knowledge;
 
 /// The caches.
 pub struct Caches {
-    policies: Vec<Store<LogRotationPolicy>>,
-    destinations: Vec<Store<LogDestination>>,
+    policies: Vec<Store<Guarded<LogRotationPolicy>>>,
+    destinations: Vec<Store<Guarded<LogDestination>>>,
     /// None where only some namespaces may be seen.
     namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
 }
@@ -50,14 +50,16 @@ impl Caches {
         }
     }
 
-    fn destination(&self, namespace: &str, name: &str) -> Option<Arc<LogDestination>> {
+    fn destination(&self, namespace: &str, name: &str) -> Option<LogDestination> {
         let reference = ObjectRef::new(name).within(namespace);
-        self.destinations.iter().find_map(|store| store.get(&reference))
+        let found = self.destinations.iter().find_map(|store| store.get(&reference))?;
+        found.0.as_ref().ok().cloned()
     }
 
     fn policy(&self, namespace: &str, name: &str) -> Option<KnownPolicy> {
         let reference = ObjectRef::new(name).within(namespace);
-        let policy = self.policies.iter().find_map(|store| store.get(&reference))?;
+        let found = self.policies.iter().find_map(|store| store.get(&reference))?;
+        let policy = found.0.as_ref().ok()?;
         let secrets = references::of_policy(&policy.spec, |name| self.destination(namespace, name));
         let logs = policy.spec.logs.iter().map(known_log).collect();
         Some(KnownPolicy { secrets, logs })

@@ -1,12 +1,12 @@
 //! `rotate`: one pass, by the running sidecar if there is one, else here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::{bases, settings};
+use super::{places, settings};
 use crate::control::{RotateOutcome, RotateRequest, StreamOutcome, ask};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -21,11 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Rotates, says what became of it, and fails if anything failed.
 pub fn run(config: &Path, request: &RotateRequest) -> anyhow::Result<ExitCode> {
-    let settings = Arc::new(settings(config)?);
-    check_log(&settings, request)?;
-    let outcome = match ask_running(&settings, request)? {
+    let settings = settings(config);
+    if let Ok(settings) = &settings {
+        check_log(settings, request)?;
+    }
+    let outcome = match ask_running(&places(&settings), request)? {
         Some(outcome) => outcome,
-        None => rotate_here(settings, request)?,
+        None => rotate_here(Arc::new(settings?), request)?,
     };
     Ok(tell(&outcome))
 }
@@ -41,10 +43,10 @@ fn check_log(settings: &Settings, request: &RotateRequest) -> anyhow::Result<()>
 }
 
 /// One sidecar serves all directories of a configuration, so the first that answers is asked.
-fn ask_running(settings: &Settings, request: &RotateRequest) -> anyhow::Result<Option<RotateOutcome>> {
+fn ask_running(places: &[PathBuf], request: &RotateRequest) -> anyhow::Result<Option<RotateOutcome>> {
     let target = format!("/rotate?{}", request.to_query());
-    for base in bases(settings) {
-        if let Some(body) = ask(&base, "POST", &target, PATIENCE)? {
+    for base in places {
+        if let Some(body) = ask(base, "POST", &target, PATIENCE)? {
             return Ok(Some(serde_json::from_slice(&body)?));
         }
     }

@@ -1,12 +1,12 @@
 //! `status`: what is live, archived, forwarded, lagging; as a table that is good to read, or as JSON.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::table::{Column, bytes, seconds, table};
-use super::{Output, bases, settings};
+use super::{Output, bases, places, settings};
 use crate::control::ask;
 use crate::settings::Settings;
 use crate::status::{Status, StreamStatus, stored_stream};
@@ -18,10 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Shows the status. Fails if there is a problem.
 pub fn run(config: &Path, output: Output) -> anyhow::Result<ExitCode> {
-    let settings = settings(config)?;
-    let status = match running(&settings)? {
+    let settings = settings(config);
+    let status = match running(&places(&settings))? {
         Some(status) => status,
-        None => stored(&settings),
+        None => stored(&settings?),
     };
     match output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
@@ -30,9 +30,9 @@ pub fn run(config: &Path, output: Output) -> anyhow::Result<ExitCode> {
     Ok(if status.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn running(settings: &Settings) -> anyhow::Result<Option<Status>> {
-    for base in bases(settings) {
-        if let Some(body) = ask(&base, "GET", "/status", PATIENCE)? {
+fn running(places: &[PathBuf]) -> anyhow::Result<Option<Status>> {
+    for base in places {
+        if let Some(body) = ask(base, "GET", "/status", PATIENCE)? {
             return Ok(Some(serde_json::from_slice(&body)?));
         }
     }

@@ -36,32 +36,36 @@ pub fn keep(base: &Path, policy: &str, text: &[u8]) -> io::Result<()> {
 
 /// What was kept last of `policy` on the volumes mounted at `mounts`.
 pub fn find<'a>(mounts: impl IntoIterator<Item = &'a Path>, policy: &str) -> Option<Vec<u8>> {
-    let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();
-    let mut left = MOST_DIRECTORIES;
-    for mount in mounts {
-        search(mount, policy, DEEPEST, &mut left, &mut found);
-    }
-    let (_, newest) = found.into_iter().max()?;
+    let kept = bases(mounts).into_iter().filter_map(|base| {
+        let file = file(&base, policy);
+        let metadata = fs::symlink_metadata(&file).ok().filter(fs::Metadata::is_file)?;
+        Some((metadata.modified().ok()?, file))
+    });
+    let (_, newest): (SystemTime, PathBuf) = kept.max()?;
     fs::read(newest).ok().filter(|text| text.len() <= MAX_FILE_BYTES)
 }
 
-fn search(
-    directory: &Path,
-    policy: &str,
-    depth: usize,
-    left: &mut usize,
-    found: &mut Vec<(SystemTime, PathBuf)>,
-) {
-    let file = file(directory, policy);
-    let kept = fs::symlink_metadata(&file).ok().filter(fs::Metadata::is_file);
-    found.extend(kept.and_then(|metadata| Some((metadata.modified().ok()?, file))));
+/// The directories on these volumes that have state.
+pub fn bases<'a>(mounts: impl IntoIterator<Item = &'a Path>) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut left = MOST_DIRECTORIES;
+    for mount in mounts {
+        search(mount, DEEPEST, &mut left, &mut found);
+    }
+    found
+}
+
+fn search(directory: &Path, depth: usize, left: &mut usize, found: &mut Vec<PathBuf>) {
+    if directory.join(STATE_DIRECTORY).is_dir() {
+        found.push(directory.to_owned());
+    }
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         // Links are not followed: they may lead anywhere.
         let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_directory && entry.file_name() != STATE_DIRECTORY && depth > 0 && *left > 0 {
             *left -= 1;
-            search(&entry.path(), policy, depth - 1, left, found);
+            search(&entry.path(), depth - 1, left, found);
         }
     }
 }
@@ -89,5 +93,8 @@ mod tests {
         assert_eq!(find([root.path()], "web").as_deref(), Some(&b"new"[..]));
         assert_eq!(find([old.as_path()], "web").as_deref(), Some(&b"old"[..]));
         assert_eq!(find([old.as_path()], "audit"), None);
+        let mut found = bases([root.path()]);
+        found.sort();
+        assert_eq!(found, [old, new]);
     }
 }

@@ -20,23 +20,22 @@ pub struct Pod {
     pub child: Child,
 }
 
-fn launch(root: &Path, port: u16) -> Child {
+/// A command of the sidecar's, with the pod's environment.
+fn command(root: &Path, name: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_capstan-sidecar"));
-    command.arg("run").arg("--config").arg(root.join("policies"));
+    command.arg(name).arg("--config").arg(root.join("policies"));
+    let volumes = json!([{"name": "logs", "kind": "emptyDir", "mountPath": root.join("logs")}]);
+    command.env("CAPSTAN_POD", "web-0").env("CAPSTAN_NAMESPACE", "shop").env("CAPSTAN_NODE", "node-7");
+    command.env("CAPSTAN_POD_UID", "uid-1").env("CAPSTAN_CONTAINERS", "app,proxy");
+    command.env("CAPSTAN_VOLUMES", volumes.to_string());
+    command
+}
+
+fn launch(root: &Path, port: u16) -> Child {
+    let mut command = command(root, "run");
     command.arg("--annotations").arg(root.join("annotations"));
     command.arg("--termination-log").arg(root.join("termination-log"));
     command.arg("--listen").arg(format!("127.0.0.1:{port}"));
-    let volumes = json!([{"name": "logs", "kind": "emptyDir", "mountPath": root.join("logs")}]);
-    for (name, value) in [
-        ("CAPSTAN_POD", "web-0"),
-        ("CAPSTAN_NAMESPACE", "shop"),
-        ("CAPSTAN_NODE", "node-7"),
-        ("CAPSTAN_POD_UID", "uid-1"),
-        ("CAPSTAN_CONTAINERS", "app,proxy"),
-        ("CAPSTAN_VOLUMES", &volumes.to_string()),
-    ] {
-        command.env(name, value);
-    }
     let child = Child::spawn_logging("capstan-sidecar", &mut command, &root.join("sidecar.log")).unwrap();
     ports::wait_listening(port, LONG).unwrap();
     child
@@ -52,6 +51,13 @@ impl Pod {
     pub fn restart(&mut self) {
         assert!(self.child.terminate(LONG).unwrap().success(), "{}", self.log());
         self.child = launch(&self.root, self.port);
+    }
+
+    /// What `kubectl exec` of a command in the sidecar's container prints.
+    pub fn exec(&self, arguments: &[&str]) -> String {
+        let (name, more) = arguments.split_first().unwrap();
+        let ended = command(&self.root, name).args(more).output().unwrap();
+        format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr))
     }
 
     pub fn log(&self) -> String {

@@ -61,7 +61,7 @@ fn a_full_policy_becomes_the_golden_file() {
     );
     assert_eq!(validated.hash, ConfigHash::of(golden.as_bytes()));
     assert_eq!(validated.secrets, ["loggly", "central-client"].map(str::to_owned).into());
-    assert_eq!(validated.authorities, [("ca-central.crt".to_owned(), PEM.to_owned())].into());
+    assert_eq!(validated.authorities, [(references::authority_file("central", PEM), PEM.to_owned())].into());
     assert_eq!(capstan_config::parse(validated.file.as_bytes()), Ok(validated.config));
 }
 
