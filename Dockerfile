@@ -1,15 +1,20 @@
-# One of Capstan's images, for those who build with Docker; `make images` needs none.
-#   docker build --build-arg PROGRAM=capstan-sidecar --tag capstan-sidecar:0.1.0 .
-#   docker build --build-arg PROGRAM=capstan-operator --tag capstan-operator:0.1.0 .
+# Capstan's images, for those who build with Docker; `make images` makes the same without.
+#   docker build --target capstan-sidecar --tag capstan-sidecar:0.1.0 .
+#   docker build --target capstan-operator --tag capstan-operator:0.1.0 .
 FROM rust:1.95-bookworm AS build
-ARG PROGRAM
 WORKDIR /source
 COPY . .
-# Linked statically, so that it starts on an empty base.
-RUN cargo rustc --locked --profile dist --package "$PROGRAM" --bin "$PROGRAM" -- -C target-feature=+crt-static \
- && cp "target/dist/$PROGRAM" /program
+# Linked statically, so that they start on an empty base.
+RUN for program in capstan-sidecar capstan-operator; do \
+      cargo rustc --locked --profile dist --package "$program" --bin "$program" -- -C target-feature=+crt-static || exit; \
+    done
 
-FROM scratch
-COPY --from=build /program /program
+FROM scratch AS capstan-sidecar
+COPY --from=build /source/target/dist/capstan-sidecar /capstan-sidecar
 USER 65532:65532
-ENTRYPOINT ["/program"]
+ENTRYPOINT ["/capstan-sidecar"]
+
+FROM scratch AS capstan-operator
+COPY --from=build /source/target/dist/capstan-operator /capstan-operator
+USER 65532:65532
+ENTRYPOINT ["/capstan-operator"]

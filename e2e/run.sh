@@ -21,4 +21,7 @@ failed=0
 for program in e2e disruption rights; do
   "$cargo" test --release --workspace --test "$program" -- --test-threads=4 "$@" || failed=1
 done
+if [ -z "${CAPSTAN_E2E_AUDIT_LOG:-}" ]; then
+  echo "not looked at: who wrote when, and which rights were used; CAPSTAN_E2E_AUDIT_LOG names no audit log" >&2
+fi
 exit $failed

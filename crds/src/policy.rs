@@ -50,7 +50,7 @@ pub struct LogRotationPolicySpec {
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub logs: Vec<Log>,
-    /// Limits for all archives of one volume together.
+    /// Limits for all archives of one volume together. Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
 }

@@ -55,7 +55,7 @@ impl Image {
 
     fn default_name(self) -> String {
         match self {
-            Image::Operator | Image::Sidecar => {
+            Image::Operator | Image::Sidecar | Image::Peers => {
                 format!("capstan-{}:{}", self.word(), env!("CARGO_PKG_VERSION"))
             }
             _ => format!("capstan-test/{}:1", self.word()),

@@ -10,7 +10,7 @@ use http::Request;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace as NamespaceObject, Pod};
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch};
 use kube::client::Body;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, Resource, ResourceExt};
@@ -241,6 +241,18 @@ impl Namespace {
                 .is_some_and(|name| name == about)
         });
         Ok(events)
+    }
+
+    /// Has kubelet look at a pod's volumes now, which it does whenever the pod changes, and not in a minute.
+    ///
+    /// # Errors
+    ///
+    /// The pod cannot be changed.
+    pub async fn nudge_kubelet(&self, pod: &str) -> Result<()> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros().to_string();
+        let patch = json!({ "metadata": { "annotations": { "example.com/nudge": since } } });
+        self.pods().patch(pod, &Default::default(), &Patch::Merge(patch)).await?;
+        Ok(())
     }
 
     /// Runs a line of shell in a container.

@@ -32,6 +32,19 @@ pub async fn status(namespace: &Namespace, pod: &str) -> Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("its status is no JSON: {text}"))
 }
 
+/// Kills it with SIGKILL from the app's container: the pod has to share its processes, and the app its user.
+///
+/// # Errors
+///
+/// It is not among the pod's processes.
+pub async fn kill(namespace: &Namespace, pod: &str) -> Result<()> {
+    let script = "for p in /proc/[0-9]*; do \
+                  if [ \"$(cat $p/comm)\" = capstan-sidecar ]; then kill -9 ${p#/proc/}; echo killed; fi; done";
+    let said = namespace.shell(pod, "app", script).await?;
+    ensure!(said.contains("killed"), "no sidecar among the pod's processes");
+    Ok(())
+}
+
 /// Its metrics.
 ///
 /// # Errors

@@ -75,13 +75,18 @@ fn nothing_is_granted_by_a_star_and_no_secret_but_the_certificate_is_read() {
 }
 
 #[test]
-fn the_controllers_patches_of_pods_are_narrowed_by_name_of_its_account() {
+fn what_the_controller_may_write_is_narrowed_by_name_of_its_account() {
     let objects = objects(CAPSTAN, &[]);
-    let policy = helm::named(&objects, "ValidatingAdmissionPolicy", "capstan-controller-pods");
-    let condition = policy["spec"]["matchConditions"][0]["expression"].as_str().unwrap();
-    assert!(condition.contains("'system:serviceaccount:capstan-system:capstan-controller'"), "{condition}");
-    assert_eq!(policy["spec"]["failurePolicy"], "Fail");
-    let binding = helm::named(&objects, "ValidatingAdmissionPolicyBinding", "capstan-controller-pods");
-    assert_eq!(binding["spec"]["policyName"], "capstan-controller-pods");
-    assert_eq!(binding["spec"]["validationActions"], serde_json::json!(["Deny"]));
+    for name in ["capstan-controller-pods", "capstan-controller-config-maps"] {
+        let policy = helm::named(&objects, "ValidatingAdmissionPolicy", name);
+        let condition = policy["spec"]["matchConditions"][0]["expression"].as_str().unwrap();
+        assert!(
+            condition.contains("'system:serviceaccount:capstan-system:capstan-controller'"),
+            "{condition}"
+        );
+        assert_eq!(policy["spec"]["failurePolicy"], "Fail");
+        let binding = helm::named(&objects, "ValidatingAdmissionPolicyBinding", name);
+        assert_eq!(binding["spec"]["policyName"], name);
+        assert_eq!(binding["spec"]["validationActions"], serde_json::json!(["Deny"]));
+    }
 }

@@ -55,6 +55,17 @@ async fn restricted(first: &Namespace, second: &Namespace, outside: &Namespace) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_test_of_the_release_says_that_pods_get_the_sidecar() -> Result<()> {
+    alone("test", Security::Restricted, async |_| {
+        let release = [install::RELEASE, "--namespace", install::NAMESPACE];
+        let said = install::helm(&[&["test", "--logs"], release.as_slice()].concat()).await?;
+        ensure!(said.contains("gets the sidecar"), "{said}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_that_came_while_no_webhook_answered_are_replaced_where_that_is_wanted() -> Result<()> {
     alone("repair", Security::Restricted, async |namespace| {
         namespace.apply_object(&workload::policy("web", "1Gi", &json!({ "none": {} }), None)).await?;

@@ -137,9 +137,37 @@ async fn a_deleted_policy_is_followed_until_the_sidecar_restarts() -> Result<()>
             Ok(())
         })
         .await?;
+        // Its file is gone from the running sidecar, too.
+        wait::until("the sidecar to miss its file", wait::LIMIT, async || {
+            namespace.nudge_kubelet(&name).await?;
+            let status = sidecar::status(namespace, &name).await?;
+            let error = status["policies"]["web"]["error"].as_str().unwrap_or_default();
+            ensure!(error.ends_with(": gone"), "its status: {status}");
+            Ok(())
+        })
+        .await?;
         say(namespace, &name, "afterwards").await?;
         receiver.message_with("afterwards").await?;
-        is_undisturbed(namespace, &before).await
+        is_undisturbed(namespace, &before).await?;
+
+        // Whoever starts without a policy has nothing to do.
+        sidecar::kill(namespace, &name).await?;
+        wait::until("the next sidecar to be idle", wait::LIMIT, async || {
+            ensure!(
+                restarts(&namespace.pods().get(&name).await?, sidecar::CONTAINER) == Some(1),
+                "not restarted"
+            );
+            let status = sidecar::status(namespace, &name).await?;
+            ensure!(status["streams"] == json!([]), "its status: {status}");
+            Ok(())
+        })
+        .await?;
+        say(namespace, &name, "nobody").await?;
+        wait::holds("that nobody reads on", Duration::from_secs(3), async || {
+            ensure!(!receiver.text().await?.contains("nobody"), "a line was forwarded");
+            Ok(())
+        })
+        .await
     })
     .await
 }
@@ -163,8 +191,9 @@ async fn a_config_map_of_that_name_that_somebody_else_made_is_left_alone() -> Re
 
 /// An app that writes a line whenever a test asks for one.
 async fn app(namespace: &Namespace) -> Result<Pod> {
-    let app = pod("app", &Image::Busybox.name(), &json!(["sleep", "100000"]));
-    namespace.apply_object(&annotated(app, "web")).await?;
+    let mut app = annotated(pod("app", &Image::Busybox.name(), &json!(["sleep", "100000"])), "web");
+    app["spec"]["shareProcessNamespace"] = json!(true);
+    namespace.apply_object(&app).await?;
     namespace.ready_pod("app=app").await
 }
 

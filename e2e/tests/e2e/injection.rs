@@ -153,17 +153,10 @@ async fn a_pod_whose_destination_lacks_its_secret_starts_and_works_once_it_is_th
         let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "later" },
                              "stringData": { "ca.crt": data["ca.crt"] } });
         namespace.apply_object(&secret).await?;
-        nudge_kubelet(namespace, &app).await?;
+        namespace.nudge_kubelet(&app).await?;
         receiver.message_with("w00 000000009").await.map(drop)
     })
     .await
-}
-
-/// kubelet looks at a pod's Secrets when the pod changes, and else after a minute or two.
-async fn nudge_kubelet(namespace: &Namespace, pod: &str) -> Result<()> {
-    let patch = json!({ "metadata": { "annotations": { "example.com/nudge": "now" } } });
-    namespace.pods().patch(pod, &Default::default(), &kube::api::Patch::Merge(patch)).await?;
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,7 +29,7 @@ async fn no_request_is_missing_after_rotations_a_deleted_receiver_pod_and_a_kill
         rotated(namespace, &pod, 1).await?;
         receiver.delete_pod().await?;
         rotated(namespace, &pod, 2).await?;
-        kill_sidecar(namespace, &pod).await?;
+        sidecar::kill(namespace, &pod).await?;
         load.await??;
 
         rotated(namespace, &pod, ROTATIONS).await?;
@@ -64,13 +64,4 @@ async fn rotated(namespace: &Namespace, pod: &str, count: u64) -> Result<()> {
         Ok(())
     })
     .await
-}
-
-/// SIGKILL, from the app's container: the pod shares its processes, and the sidecar has the app's user.
-async fn kill_sidecar(namespace: &Namespace, pod: &str) -> Result<()> {
-    let script = "for p in /proc/[0-9]*; do \
-                  if [ \"$(cat $p/comm)\" = capstan-sidecar ]; then kill -9 ${p#/proc/}; echo killed; fi; done";
-    let said = namespace.shell(pod, "app", script).await?;
-    ensure!(said.contains("killed"), "no sidecar among the pod's processes");
-    Ok(())
 }

@@ -78,6 +78,7 @@ async fn the_controller_may_change_only_the_hash_and_the_sidecars_image() -> Res
                 ),
             }
         }
+        config_maps_are_its_own(namespace, &controller).await?;
         for resource in ["secrets", "pods"] {
             let path = format!("/api/v1/namespaces/{}/{resource}", namespace.name);
             let request = http::Request::delete(path).body(Vec::new())?;
@@ -86,6 +87,32 @@ async fn the_controller_may_change_only_the_hash_and_the_sidecars_image() -> Res
         Ok(())
     })
     .await
+}
+
+/// It may write ConfigMaps that are called and labelled like its own, and no others.
+async fn config_maps_are_its_own(namespace: &Namespace, controller: &Client) -> Result<()> {
+    let named = |name: &str, labels: Value| {
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "labels": labels },
+                "data": { "a": "b" } })
+    };
+    let ours = json!({ "app.kubernetes.io/managed-by": "capstan-operator" });
+    namespace.apply_object(&named("capstan-theirs", json!({}))).await?;
+    let apply = async |document: Value| {
+        documents::apply(controller, &namespace.name, &documents_of(&document)?).await.map(drop)
+    };
+    apply(named("capstan-own", ours.clone())).await?;
+    for (what, document) in [
+        ("one of another name", named("coredns", ours.clone())),
+        ("one without the label", named("capstan-plain", json!({}))),
+        ("one that was somebody else's", named("capstan-theirs", ours)),
+    ] {
+        let Err(error) = apply(document).await else { bail!("the controller could write {what}") };
+        ensure!(
+            format!("{error:#}").contains("may write no ConfigMap but those"),
+            "{what}: refused by somebody else: {error:#}"
+        );
+    }
+    Ok(())
 }
 
 const AUTHOR: &str = "
