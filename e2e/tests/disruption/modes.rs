@@ -47,7 +47,6 @@ async fn restricted(first: &Namespace, second: &Namespace, outside: &Namespace) 
         namespace.apply_object(&app("app")).await?;
         namespace.ready_pod("app=app").await?;
         policy::pods(namespace, "web", "upToDate", 1).await?;
-        policy::ready(namespace, "web").await?;
     }
     outside.apply_object(&app("app")).await?;
     ensure!(!has_sidecar(&outside.ready_pod("app=app").await?), "a pod elsewhere has the sidecar");
@@ -109,12 +108,8 @@ async fn repaired(namespace: &Namespace) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_of_ones_own_is_served_and_its_authority_published() -> Result<()> {
     alone("own", Security::Restricted, async |namespace| {
-        let authority = own_certificate(namespace, "own-certificate").await?;
-        install::chart(&[
-            "webhook.certificate.source=Secret",
-            "webhook.certificate.secretName=own-certificate",
-        ])
-        .await?;
+        install::chart(&["webhook.certificate.source=Secret"]).await?;
+        let authority = own_certificate(namespace).await?;
         let ended = own(namespace, &authority).await;
         install::chart(&[]).await?;
         install::ready(&namespace.client).await?;
@@ -129,7 +124,7 @@ async fn own(namespace: &Namespace, authority: &str) -> Result<()> {
     published(namespace, authority).await?;
     next_pod_is_injected(namespace).await?;
     // Replaced by its owner while the webhook runs.
-    let next = own_certificate(namespace, "own-certificate").await?;
+    let next = own_certificate(namespace).await?;
     published(namespace, &next).await?;
     next_pod_is_injected(namespace).await
 }
@@ -152,8 +147,9 @@ async fn published(namespace: &Namespace, authority: &str) -> Result<()> {
     .await
 }
 
-/// Writes a Secret with a certificate for the webhook's Service, by an authority made for it, which is returned.
-async fn own_certificate(namespace: &Namespace, name: &str) -> Result<String> {
+/// Writes a certificate for the webhook's Service into its Secret, by an authority made for it, which is returned. As
+/// cert-manager does, it leaves the Secret's other fields as they are: those of the operator's own authority.
+async fn own_certificate(namespace: &Namespace) -> Result<String> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate()?;
@@ -163,7 +159,8 @@ async fn own_certificate(namespace: &Namespace, name: &str) -> Result<String> {
     let host = format!("capstan-webhook.{}.svc", install::NAMESPACE);
     let leaf = CertificateParams::new(vec![host])?.signed_by(&leaf_key, &issuer)?;
     let secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "type": "kubernetes.io/tls",
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": { "name": "capstan-webhook-certificate" },
         "stringData": { "tls.crt": leaf.pem(), "tls.key": leaf_key.serialize_pem(), "ca.crt": authority.pem() },
     });
     let operators = Namespace { name: install::NAMESPACE.to_owned(), ..namespace.clone() };
