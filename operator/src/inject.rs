@@ -132,7 +132,7 @@ pub fn inject(pod: &Pod, context: &Context<'_>, settings: &SidecarSettings) -> I
             let status = Status::skipped(&asked.policies, &warnings);
             Injection {
                 outcome: Outcome::Skipped(reason),
-                patch: patch::skipped(pod, &status),
+                patch: patch::skipped(pod, merge::find(pod).as_ref(), &status),
                 warnings,
                 missing,
             }

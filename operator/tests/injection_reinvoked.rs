@@ -4,6 +4,7 @@
 mod support;
 
 use capstan_operator::inject::Outcome;
+use capstan_operator::inject::status::Reason;
 use serde_json::{Value, json};
 
 use support::{Surroundings, inject_into, patched};
@@ -49,6 +50,25 @@ fn what_others_changed_in_the_sidecar_stays() {
     let mount = json!({ "name": "certificates", "mountPath": "/certificates", "readOnly": true });
     sidecar["volumeMounts"].as_array_mut().unwrap().push(mount);
     assert_eq!(again(&pod, &Surroundings::default()), pod);
+}
+
+#[test]
+fn a_plugin_that_insists_on_pulling_always_is_obeyed() {
+    let mut pod = injected();
+    pod["spec"]["initContainers"][0]["imagePullPolicy"] = json!("Always");
+    assert_eq!(again(&pod, &Surroundings::default()), pod);
+}
+
+#[test]
+fn defaults_of_the_namespace_for_what_we_do_not_set_stay() {
+    let mut pod = injected();
+    let resources = &mut pod["spec"]["initContainers"][0]["resources"];
+    resources["requests"]["ephemeral-storage"] = json!("1Gi");
+    resources["limits"]["ephemeral-storage"] = json!("2Gi");
+    assert_eq!(again(&pod, &Surroundings::default()), pod);
+    pod["spec"]["initContainers"][0]["resources"]["limits"]["memory"] = json!("1Gi");
+    let after = again(&pod, &Surroundings::default());
+    assert_eq!(after["spec"]["initContainers"][0]["resources"]["limits"]["memory"], json!("64Mi"));
 }
 
 #[test]
@@ -117,4 +137,41 @@ fn a_container_that_only_has_the_sidecars_name_is_not_ours() {
     let mut pod = injected();
     pod["metadata"]["annotations"].as_object_mut().unwrap().remove("capstan.dev/status");
     assert!(matches!(inject_into(&pod, &Surroundings::default()).outcome, Outcome::Skipped(_)));
+}
+
+#[test]
+fn a_sidecar_that_another_version_of_the_operator_put_in_is_known_by_what_both_understand() {
+    let mut pod = injected();
+    let status = pod["metadata"]["annotations"]["capstan.dev/status"].as_str().unwrap();
+    let mut status: Value = serde_json::from_str(status).unwrap();
+    status["warnings"] = json!([{ "reason": "ReasonOfTomorrow", "message": "more", "where": 7 }]);
+    pod["metadata"]["annotations"]["capstan.dev/status"] = json!(status.to_string());
+    assert_eq!(again(&pod, &Surroundings::default()), injected());
+}
+
+#[test]
+fn a_copy_that_cannot_have_a_sidecar_any_more_loses_it() {
+    let mut pod = injected();
+    let mut bare = pod.clone();
+    let volumes = bare["spec"]["volumes"].as_array_mut().unwrap();
+    volumes.retain(|volume| !volume["name"].as_str().unwrap().starts_with("capstan-"));
+    bare["spec"]["initContainers"].as_array_mut().unwrap().remove(0);
+    pod["spec"]["hostNetwork"] = json!(true);
+    bare["spec"]["hostNetwork"] = json!(true);
+    let injection = inject_into(&pod, &Surroundings::default());
+    assert_eq!(injection.outcome, Outcome::Skipped(Reason::HostNetwork));
+    let after = patched(&pod, &injection);
+    assert_eq!(after["spec"], bare["spec"]);
+    assert_eq!(after["metadata"]["labels"], json!({}));
+    assert!(inject_into(&after, &Surroundings::default()).patch.is_empty());
+}
+
+#[test]
+fn a_volume_of_a_sidecar_that_goes_stays_if_somebody_else_mounts_it() {
+    let mut pod = injected();
+    pod["spec"]["hostNetwork"] = json!(true);
+    let mount = json!({ "name": "capstan-pod", "mountPath": "/pod" });
+    pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap().push(mount);
+    let after = patched(&pod, &inject_into(&pod, &Surroundings::default()));
+    assert_eq!(names(&after["spec"]["volumes"]), ["logs", "certificates", "more", "capstan-pod"]);
 }

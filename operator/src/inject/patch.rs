@@ -3,6 +3,8 @@
 //! What always holds: nothing but our own parts is changed, and each removal and change of one is guarded by a test
 //! that it is still where it was seen; a pod that is as it shall be gives an empty patch.
 
+use std::collections::BTreeSet;
+
 use capstan_config::names as contract;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{
@@ -37,18 +39,45 @@ pub fn injected(pod: &Pod, desired: &Desired, status: &Status) -> Patch {
     Patch(patch)
 }
 
-/// For a pod that gets none: the reason, and no label that says otherwise.
-pub fn skipped(pod: &Pod, status: &Status) -> Patch {
+/// For a pod that gets none: the reason, nothing of an earlier call, and no label that says otherwise.
+pub fn skipped(pod: &Pod, earlier: Option<&Earlier>, status: &Status) -> Patch {
     let mut patch = Vec::new();
     annotation(&mut patch, pod, status);
-    let has_sidecar = init_containers(pod).iter().any(|container| container.name == contract::CONTAINER);
-    if !has_sidecar && pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(names::INJECTED))
+    if let Some(earlier) = earlier {
+        take_out(&mut patch, pod, earlier);
+    }
+    let has_other = init_containers(pod).iter().any(|container| container.name == contract::CONTAINER);
+    if (earlier.is_some() || !has_other)
+        && pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(names::INJECTED))
     {
         patch.push(PatchOperation::Remove(RemoveOperation {
             path: path(["metadata", "labels", names::INJECTED]),
         }));
     }
     Patch(patch)
+}
+
+/// Removes the sidecar, and those of its volumes that nobody else mounts.
+fn take_out(patch: &mut Vec<PatchOperation>, pod: &Pod, earlier: &Earlier) {
+    let others = init_containers(pod).iter().enumerate().filter(|(index, _)| *index != earlier.index);
+    let containers = spec(pod).containers.iter().chain(others.map(|(_, container)| container));
+    let mounted: BTreeSet<&String> = containers
+        .flat_map(|container| container.volume_mounts.iter().flatten())
+        .map(|mount| &mount.name)
+        .collect();
+    // From the end, so that the places of those before stay what they are.
+    for (index, volume) in spec(pod).volumes.as_deref().unwrap_or_default().iter().enumerate().rev() {
+        if earlier.volumes.contains(&volume.name) && !mounted.contains(&volume.name) {
+            remove_named(patch, "volumes", index, &volume.name);
+        }
+    }
+    remove_named(patch, "initContainers", earlier.index, contract::CONTAINER);
+}
+
+fn remove_named(patch: &mut Vec<PatchOperation>, list: &str, index: usize, name: &str) {
+    let index = index.to_string();
+    patch.push(test(["spec", list, &index, "name"], name));
+    patch.push(PatchOperation::Remove(RemoveOperation { path: path(["spec", list, &index]) }));
 }
 
 fn path<'a>(tokens: impl IntoIterator<Item = &'a str>) -> PointerBuf {
