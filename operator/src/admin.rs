@@ -25,17 +25,17 @@ const RETRY: Duration = Duration::from_secs(10);
 /// What the process waits for before it is of use, by name, with the reason.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
-    waiting: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    waiting: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Readiness {
     /// Something is not ready.
-    pub fn wait_for(&self, what: &'static str, reason: impl Into<String>) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(what, reason.into());
+    pub fn wait_for(&self, what: impl Into<String>, reason: impl Into<String>) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(what.into(), reason.into());
     }
 
     /// Something is ready.
-    pub fn ready(&self, what: &'static str) {
+    pub fn ready(&self, what: &str) {
         if self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(what).is_some() {
             tracing::info!("{what}: ready");
         }

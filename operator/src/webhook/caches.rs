@@ -45,7 +45,7 @@ impl Caches {
             destinations: watch_namespaced("destinations", client, namespaces, tasks, readiness),
             namespaces: namespaces.is_empty().then(|| {
                 let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-                watch("namespaces", api, tasks, readiness)
+                watch("namespaces".to_owned(), api, tasks, readiness)
             }),
         }
     }
@@ -92,7 +92,7 @@ impl Knowledge for Caches {
 }
 
 fn watch_namespaced<K>(
-    what: &'static str,
+    what: &str,
     client: &Client,
     namespaces: &[String],
     tasks: &mut JoinSet<()>,
@@ -108,18 +108,23 @@ where
         + 'static,
 {
     if namespaces.is_empty() {
-        return vec![watch(what, Api::all(client.clone()), tasks, readiness)];
+        return vec![watch(what.to_owned(), Api::all(client.clone()), tasks, readiness)];
     }
-    let api = |namespace: &String| Api::namespaced(client.clone(), namespace);
-    namespaces.iter().map(|namespace| watch(what, api(namespace), tasks, readiness)).collect()
+    let mut stores = Vec::new();
+    for namespace in namespaces {
+        let api = Api::namespaced(client.clone(), namespace);
+        // Each has a name of its own: the first one that is there does not make the others ready.
+        stores.push(watch(format!("{what} of namespace {namespace}"), api, tasks, readiness));
+    }
+    stores
 }
 
-fn watch<K>(what: &'static str, api: Api<K>, tasks: &mut JoinSet<()>, readiness: &Readiness) -> Store<K>
+fn watch<K>(what: String, api: Api<K>, tasks: &mut JoinSet<()>, readiness: &Readiness) -> Store<K>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
 {
-    readiness.wait_for(what, "not read yet");
+    readiness.wait_for(what.as_str(), "not read yet");
     let (store, writer) = reflector::store();
     let readiness = readiness.clone();
     tasks.spawn(async move {
@@ -130,7 +135,7 @@ where
         let mut told = false;
         while let Some(event) = events.next().await {
             match event {
-                Ok(watcher::Event::InitDone) => readiness.ready(what),
+                Ok(watcher::Event::InitDone) => readiness.ready(&what),
                 Ok(_) => told = false,
                 Err(error) if !told => {
                     told = true;
