@@ -1,9 +1,9 @@
 //! A pod in, and what to change about it out.
 //!
 //! In: the pod as the API server shows it, its namespace, what is known of its policies, and the operator's settings.
-//! Out: a JSON patch, the status that it writes, and warnings. What always holds: nothing but the pod and the settings
-//! decides what the sidecar looks like, apart from which Secrets it mounts; containers of others are never changed;
-//! a pod that was injected before comes out the same; a result that the API server would refuse is never given.
+//! Out: a JSON patch, the status that it writes, and warnings. What always holds: nothing but the pod, its namespace and
+//! the settings decides what the sidecar looks like, apart from which Secrets it mounts; containers of others are never
+//! changed; a pod that was injected before comes out the same; a result that the API server would refuse is never given.
 
 pub mod annotations; // P
 pub mod app; // P
@@ -12,6 +12,7 @@ pub mod user; // P
 pub mod mounts; // P
 pub mod expansion; // P
 pub mod quantity; // P
+pub mod bounds; // P
 pub mod resources; // P
 pub mod own; // P
 pub mod sidecar; // P
@@ -27,6 +28,7 @@ use json_patch::Patch;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::inject::annotations::Asked;
+use crate::inject::bounds::Bounds;
 use crate::inject::merge::Earlier;
 use crate::inject::resources::SidecarResources;
 use crate::inject::skip::Skip;
@@ -54,6 +56,8 @@ pub struct Context<'a> {
     pub own_namespace: &'a str,
     /// Whether users of this namespace are assigned by OpenShift.
     pub users_are_assigned: bool,
+    /// What the namespace's LimitRanges leave to a container.
+    pub bounds: &'a Bounds,
     /// What is known of the policies of this namespace that the pod names.
     pub known: &'a Known,
 }
@@ -174,7 +178,7 @@ fn build(
         return Err(Skip::NoSharedVolume { container: containers[0].name.clone() });
     }
     let user = user::choose(&bare, &containers, asked, context.users_are_assigned, &copied, warnings);
-    let resources = resources::choose(&bare, asked, &settings.resources);
+    let resources = resources::choose(&bare, asked, &settings.resources, context.bounds);
     let volumes = own::volumes(&asked.policies, context.known);
     let container = sidecar::build(&sidecar::Parts {
         pod: &bare,

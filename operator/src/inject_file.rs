@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::inject::bounds::Bounds;
 use crate::inject::{Context, Known, SidecarSettings, inject};
 
 /// The largest file that is read, in bytes.
@@ -129,8 +130,14 @@ fn change(
     typed["spec"] = place["spec"].clone();
     let pod: Pod = serde_json::from_value(typed).map_err(|error| format!("{called}: {error}"))?;
     let known = Known::new();
-    let context =
-        Context { namespace: &namespace, own_namespace: "", users_are_assigned: false, known: &known };
+    let bounds = Bounds::default();
+    let context = Context {
+        namespace: &namespace,
+        own_namespace: "",
+        users_are_assigned: false,
+        bounds: &bounds,
+        known: &known,
+    };
     let injection = inject(&pod, &context, settings);
     json_patch::patch(place, &injection.patch).map_err(|error| format!("{called}: {error}"))?;
     warnings.extend(injection.warnings.iter().map(|warning| format!("{called}: {warning}")));

@@ -11,6 +11,7 @@ use capstan_operator::certificates::issue;
 use capstan_operator::certificates::material::{Material, certificates};
 use capstan_operator::certificates::served::Served;
 use capstan_operator::inject::Known;
+use capstan_operator::inject::bounds::Bounds;
 use capstan_operator::metrics::Metrics;
 use capstan_operator::webhook::review::{Knowledge, Settings};
 use capstan_operator::webhook::server::{Shared, serve};
@@ -39,6 +40,9 @@ impl Knowledge for NothingKnown {
     }
     fn users_are_assigned(&self, _: &str) -> bool {
         false
+    }
+    fn bounds(&self, _: &str) -> Bounds {
+        Bounds::default()
     }
 }
 

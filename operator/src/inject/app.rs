@@ -110,13 +110,20 @@ pub fn grace(pod: &Pod) -> String {
     format!("{}s", spec(pod).termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE))
 }
 
+/// What the pod says of its resources as a whole; an empty list says nothing.
+pub fn of_whole_pod(pod: &Pod) -> Option<&ResourceRequirements> {
+    spec(pod).resources.as_ref().filter(|resources| {
+        [&resources.requests, &resources.limits].into_iter().flatten().any(|amounts| !amounts.is_empty())
+    })
+}
+
 /// Whether Kubernetes gives the pod what it asks for and nothing else: requests equal limits everywhere. A sidecar
 /// that is different would change the class of the whole pod.
 pub fn is_guaranteed(pod: &Pod) -> bool {
-    let spec = spec(pod);
-    if let Some(resources) = &spec.resources {
+    if let Some(resources) = of_whole_pod(pod) {
         return has_equal_resources(resources);
     }
+    let spec = spec(pod);
     let all = spec.containers.iter().chain(init_containers(pod));
     all.fold(!spec.containers.is_empty(), |guaranteed, container| {
         guaranteed && container.resources.as_ref().is_some_and(has_equal_resources)

@@ -37,8 +37,7 @@ pub fn billionths(text: &str) -> Option<i128> {
     let digits = format!("{whole}{fraction}").parse::<i128>().ok()?;
     // Kubernetes rounds up what is finer than a billionth.
     let divisor = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    let product = digits.checked_mul(unit)?;
-    Some(product / divisor + i128::from(product % divisor != 0))
+    Some(divide_up(digits.checked_mul(unit)?, divisor))
 }
 
 fn unit(suffix: &str) -> Option<i128> {
@@ -53,6 +52,34 @@ fn unit(suffix: &str) -> Option<i128> {
 /// The amount as a whole number, rounded down.
 pub fn whole(quantity: &Quantity) -> Option<u64> {
     u64::try_from(billionths(&quantity.0)? / ONE).ok()
+}
+
+/// An amount divided by a number, rounded up: to thousandths below a mebi, such as processors are counted in, to kibis
+/// above, such as bytes are. As the API server writes it, so that it finds nothing to write otherwise.
+pub fn quotient(amount: &Quantity, divisor: &Quantity) -> Option<Quantity> {
+    let dividend = billionths(&amount.0)?.checked_mul(ONE)?;
+    let result = divide_up(dividend, billionths(&divisor.0).filter(|divisor| *divisor > 0)?);
+    if result < (1 << 20) * ONE {
+        let thousandths = divide_up(result, ONE / 1_000);
+        let whole = thousandths % 1_000 == 0;
+        return Some(Quantity(if whole {
+            (thousandths / 1_000).to_string()
+        } else {
+            format!("{thousandths}m")
+        }));
+    }
+    let mut number = divide_up(result, 1_024 * ONE);
+    let mut units = ["Ki", "Mi", "Gi", "Ti"].into_iter();
+    let mut unit = units.next()?;
+    while number % 1_024 == 0 {
+        let Some(larger) = units.next() else { break };
+        (number, unit) = (number / 1_024, larger);
+    }
+    Some(Quantity(format!("{number}{unit}")))
+}
+
+fn divide_up(dividend: i128, divisor: i128) -> i128 {
+    dividend / divisor + i128::from(dividend % divisor != 0)
 }
 
 /// Whether two amounts are the same, however they are written.
@@ -84,6 +111,21 @@ mod tests {
         for text in ["", "m", ".", "1.2.3", "-1", "1 Mi", "1mi", "Mi1", "1e", "1e999", "ten"] {
             assert_eq!(billionths(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn quotients_are_rounded_up_and_written_as_the_api_server_does() {
+        for (amount, divisor, expected) in [
+            ("1", "3", "334m"),
+            ("2", "2", "1"),
+            ("64Mi", "2", "32Mi"),
+            ("64Mi", "3", "21846Ki"),
+            ("4Gi", "4", "1Gi"),
+        ] {
+            let found = quotient(&Quantity(amount.into()), &Quantity(divisor.into()));
+            assert_eq!(found, Some(Quantity(expected.into())), "{amount} / {divisor}");
+        }
+        assert_eq!(quotient(&Quantity("1".into()), &Quantity("0".into())), None);
     }
 
     #[test]

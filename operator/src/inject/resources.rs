@@ -1,7 +1,8 @@
 //! Requests and limits of the sidecar.
 //!
-//! In: the settings, what the pod asks for, and its quality of service. Out: both requests and limits, always, because
-//! quotas refuse a pod that lacks one; equal in a Guaranteed pod, so that it stays one; no request above its limit.
+//! In: the settings, what the pod asks for, its quality of service, and the namespace's bounds. Out: both requests and
+//! limits, always, because quotas refuse a pod that lacks one; equal in a Guaranteed pod, so that it stays one; no
+//! request above its limit; nothing beyond what the pod has as a whole, where it says that.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -11,7 +12,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Deserialize;
 
 use crate::inject::annotations::Asked;
-use crate::inject::app::is_guaranteed;
+use crate::inject::app::{is_guaranteed, of_whole_pod};
+use crate::inject::bounds::{Bounds, lower};
 use crate::inject::quantity::billionths;
 
 type Amounts = BTreeMap<String, Quantity>;
@@ -115,22 +117,55 @@ pub struct SidecarResources {
 }
 
 /// What the sidecar gets.
-pub fn choose(pod: &Pod, asked: &Asked, settings: &SidecarResources) -> ResourceRequirements {
+pub fn choose(
+    pod: &Pod,
+    asked: &Asked,
+    settings: &SidecarResources,
+    bounds: &Bounds,
+) -> ResourceRequirements {
     let wanted = &asked.resources;
-    let (requests, limits) =
-        if is_guaranteed(pod) { equal(wanted, &settings.guaranteed) } else { usual(wanted, &settings.usual) };
+    let (mut requests, mut limits) = if is_guaranteed(pod) {
+        equal(wanted, &settings.guaranteed, bounds)
+    } else {
+        usual(wanted, &settings.usual, bounds)
+    };
+    if let Some(whole) = of_whole_pod(pod) {
+        fit_into(whole, &mut requests, &mut limits);
+    }
     ResourceRequirements { requests: Some(requests), limits: Some(limits), ..Default::default() }
 }
 
-fn equal(wanted: &Wanted, fixed: &Fixed) -> (Amounts, Amounts) {
-    let mut both = fixed.0.clone();
-    both.extend(wanted.requests.clone());
-    both.extend(wanted.limits.clone());
-    (both.clone(), both)
+fn equal(wanted: &Wanted, fixed: &Fixed, bounds: &Bounds) -> (Amounts, Amounts) {
+    let mut asked = wanted.requests.clone();
+    asked.extend(wanted.limits.clone());
+    let asked = Wanted { requests: asked.clone(), limits: asked };
+    let mut requests = fixed.0.clone();
+    requests.extend(asked.limits.clone());
+    let mut limits = requests.clone();
+    bounds.apply(&mut requests, &mut limits, &asked);
+    (requests, limits)
+}
+
+/// Where the pod has resources as a whole, the requests of its containers may not exceed them together. The API server
+/// has filled in exactly the sum of the others', so the sidecar's comes out of what they have.
+fn fit_into(whole: &ResourceRequirements, requests: &mut Amounts, limits: &mut Amounts) {
+    let amount =
+        |of: &Option<Amounts>, name: &str| of.as_ref().and_then(|amounts| amounts.get(name).cloned());
+    for name in KNOWN {
+        let (request, limit) = (amount(&whole.requests, name), amount(&whole.limits, name));
+        let ours = requests.contains_key(name) || limits.contains_key(name);
+        if ours && (request.is_some() || limit.is_some()) {
+            // In so many words: one that is not there would become the limit.
+            requests.insert(name.to_owned(), Quantity("0".to_owned()));
+        }
+        if let Some(ours) = limits.get_mut(name) {
+            lower(ours, limit.as_ref());
+        }
+    }
 }
 
 /// A side that was asked for wins against the other side's default.
-fn usual(wanted: &Wanted, defaults: &Wanted) -> (Amounts, Amounts) {
+fn usual(wanted: &Wanted, defaults: &Wanted, bounds: &Bounds) -> (Amounts, Amounts) {
     let (mut requests, mut limits) = (defaults.requests.clone(), defaults.limits.clone());
     requests.extend(wanted.requests.clone());
     limits.extend(wanted.limits.clone());
@@ -141,6 +176,7 @@ fn usual(wanted: &Wanted, defaults: &Wanted) -> (Amounts, Amounts) {
         };
         if wanted.requests.contains_key(name) { *limit = request.clone() } else { *request = limit.clone() }
     }
+    bounds.apply(&mut requests, &mut limits, wanted);
     (requests, limits)
 }
 
@@ -181,11 +217,32 @@ mod tests {
         let defaults: Wanted =
             r#"{"requests":{"memory":"32Mi"},"limits":{"memory":"64Mi"}}"#.parse().unwrap();
         let memory = |text: &str| {
-            let (requests, limits) = usual(&text.parse().unwrap(), &defaults);
+            let (requests, limits) = usual(&text.parse().unwrap(), &defaults, &Bounds::default());
             (requests["memory"].0.clone(), limits["memory"].0.clone())
         };
         assert_eq!(memory(r#"{"requests":{"memory":"128Mi"}}"#), ("128Mi".into(), "128Mi".into()));
         assert_eq!(memory(r#"{"limits":{"memory":"16Mi"}}"#), ("16Mi".into(), "16Mi".into()));
         assert_eq!(memory("{}"), ("32Mi".into(), "64Mi".into()));
+    }
+    #[test]
+    fn in_a_pod_with_resources_of_its_own_the_request_is_nothing_and_the_limit_no_more_than_the_pods() {
+        let whole = |json: serde_json::Value| serde_json::from_value::<ResourceRequirements>(json).unwrap();
+        let fitted = |resources: ResourceRequirements| {
+            let defaults =
+                r#"{"requests":{"cpu":"10m","memory":"32Mi"},"limits":{"cpu":"1","memory":"64Mi"}}"#;
+            let Wanted { mut requests, mut limits } = defaults.parse().unwrap();
+            fit_into(&resources, &mut requests, &mut limits);
+            serde_json::to_value((requests, limits)).unwrap()
+        };
+        assert_eq!(
+            fitted(whole(
+                serde_json::json!({ "requests": { "memory": "48Mi" }, "limits": { "memory": "48Mi" } })
+            )),
+            serde_json::json!([{ "cpu": "10m", "memory": "0" }, { "cpu": "1", "memory": "48Mi" }])
+        );
+        assert_eq!(
+            fitted(whole(serde_json::json!({ "limits": { "cpu": "2", "hugepages-2Mi": "2Mi" } }))),
+            serde_json::json!([{ "cpu": "0", "memory": "32Mi" }, { "cpu": "1", "memory": "64Mi" }])
+        );
     }
 }

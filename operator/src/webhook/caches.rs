@@ -1,4 +1,4 @@
-//! What the webhook knows: policies, destinations and namespaces, watched.
+//! What the webhook knows: policies, destinations, LimitRanges and namespaces, watched.
 //!
 //! What always holds: asking never waits; what is not there yet is not known, and readiness says so until it is; an
 //! object that cannot be read is not known, and keeps nobody else from being read.
@@ -9,7 +9,7 @@ use std::hash::Hash;
 use capstan_crds::{LogDestination, LogRotationPolicy};
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{LimitRange, Namespace};
 use kube::core::{DeserializeGuard as Guarded, PartialObjectMeta};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::admin::Readiness;
+use crate::inject::bounds::Bounds;
 use crate::inject::{Known, KnownLog, KnownPolicy};
 use crate::names;
 use crate::presets;
@@ -28,6 +29,7 @@ use crate::webhook::review::Knowledge;
 pub struct Caches {
     policies: Vec<Store<Guarded<LogRotationPolicy>>>,
     destinations: Vec<Store<Guarded<LogDestination>>>,
+    limit_ranges: Vec<Store<LimitRange>>,
     /// None where only some namespaces may be seen.
     namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
 }
@@ -43,6 +45,7 @@ impl Caches {
         Self {
             policies: watch_namespaced("policies", client, namespaces, tasks, readiness),
             destinations: watch_namespaced("destinations", client, namespaces, tasks, readiness),
+            limit_ranges: watch_namespaced("limit ranges", client, namespaces, tasks, readiness),
             namespaces: namespaces.is_empty().then(|| {
                 let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
                 watch("namespaces".to_owned(), api, tasks, readiness)
@@ -88,6 +91,12 @@ impl Knowledge for Caches {
     fn users_are_assigned(&self, namespace: &str) -> bool {
         let found = self.namespaces.as_ref().and_then(|store| store.get(&ObjectRef::new(namespace)));
         found.is_some_and(|namespace| namespace.annotations().contains_key(names::OPENSHIFT_RANGE))
+    }
+
+    fn bounds(&self, namespace: &str) -> Bounds {
+        let all: Vec<_> = self.limit_ranges.iter().flat_map(Store::state).collect();
+        let here = all.iter().filter(|range| range.metadata.namespace.as_deref() == Some(namespace));
+        Bounds::of(here.filter_map(|range| range.spec.as_ref()))
     }
 }
 

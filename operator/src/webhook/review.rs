@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview};
 
+use crate::inject::bounds::Bounds;
 use crate::inject::status::Warning;
 use crate::inject::{Context, Injection, Known, Outcome, SidecarSettings, annotations, inject};
 
@@ -17,6 +18,8 @@ pub trait Knowledge {
     fn policies(&self, namespace: &str, names: &[String]) -> Known;
     /// Whether users of a namespace are assigned by OpenShift.
     fn users_are_assigned(&self, namespace: &str) -> bool;
+    /// What LimitRanges leave to a container of a namespace.
+    fn bounds(&self, namespace: &str) -> Bounds;
 }
 
 /// What stays the same for all requests.
@@ -97,6 +100,7 @@ fn decide(
         namespace,
         own_namespace: &settings.own_namespace,
         users_are_assigned: knows.users_are_assigned(namespace),
+        bounds: &knows.bounds(namespace),
         known: &known,
     };
     let injection = inject(pod, &context, &settings.sidecar);
@@ -194,6 +198,9 @@ mod tests {
         }
         fn users_are_assigned(&self, _: &str) -> bool {
             false
+        }
+        fn bounds(&self, _: &str) -> Bounds {
+            Bounds::default()
         }
     }
 

@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use capstan_operator::inject::bounds::Bounds;
 use capstan_operator::inject::resources::SidecarResources;
 use capstan_operator::inject::{Context, Injection, Known, KnownLog, KnownPolicy, SidecarSettings, inject};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{LimitRangeSpec, Pod};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -30,6 +31,7 @@ pub struct Surroundings {
     pub namespace: String,
     pub users_are_assigned: bool,
     pub allow_host_path: bool,
+    pub limit_ranges: Vec<LimitRangeSpec>,
     pub policies: Vec<PolicyYaml>,
 }
 
@@ -51,6 +53,7 @@ impl Default for Surroundings {
             namespace: "shop".to_owned(),
             users_are_assigned: false,
             allow_host_path: false,
+            limit_ranges: vec![],
             policies: vec![],
         }
     }
@@ -78,6 +81,7 @@ pub fn inject_into(pod: &Value, surroundings: &Surroundings) -> Injection {
         namespace: &surroundings.namespace,
         own_namespace: "capstan-system",
         users_are_assigned: surroundings.users_are_assigned,
+        bounds: &Bounds::of(&surroundings.limit_ranges),
         known: &known,
     };
     inject(&typed, &context, &SidecarSettings { allow_host_path: surroundings.allow_host_path, ..settings() })
