@@ -42,6 +42,8 @@ pub enum Reason {
     UidMismatch,
     /// One of the app's volumes is not mounted.
     MountNotCopied,
+    /// The app's group is not in the pod.
+    UnknownAppGroup,
     /// A volume that is named does not exist.
     UnknownVolume,
     /// The pod forbids what the annotation asks for.

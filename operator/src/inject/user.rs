@@ -75,7 +75,8 @@ pub fn choose(
     let user = match known {
         // Root only for who asked for it in so many words: the annotation.
         Some((uid, from)) if uid != 0 || from == UserFrom::Annotation => User { uid: Some(uid), gid, from },
-        _ if users_are_assigned => User { uid: None, gid: asked.group, from: UserFrom::OpenShift },
+        // Where the pod says that it is root, nobody assigns a user, and the sidecar would never start.
+        None if users_are_assigned => User { uid: None, gid: asked.group, from: UserFrom::OpenShift },
         _ => {
             warnings.push(unknown(&app[0].name, known.is_some()));
             let group = asked.group.or_else(|| fs_group(pod)).unwrap_or(names::DEFAULT_USER);
@@ -83,6 +84,7 @@ pub fn choose(
         }
     };
     warn_of_others(pod, app[0], user, copied, warnings);
+    warn_of_group(pod, app[0], user, copied, warnings);
     user
 }
 
@@ -119,11 +121,7 @@ fn fs_group(pod: &Pod) -> Option<i64> {
 /// One sidecar has one user: containers with another that write to the same volumes are named.
 fn warn_of_others(pod: &Pod, app: &Container, user: User, copied: &Copied, warnings: &mut Vec<Warning>) {
     let Some(uid) = user.uid.filter(|_| user.from != UserFrom::Default) else { return };
-    let shares = |container: &Container| {
-        let mounts = container.volume_mounts.as_deref().unwrap_or_default();
-        mounts.iter().any(|mount| copied.mounts.iter().any(|copy| copy.name == mount.name))
-    };
-    for other in running(pod).into_iter().filter(|other| other.name != app.name && shares(other)) {
+    for other in sharing(pod, app, copied) {
         let Some((others, _)) = user_of(pod, other).filter(|(others, _)| *others != uid) else { continue };
         let message = format!(
             "the sidecar runs as {uid}, container '{}' as {others}: what that one writes cannot be rotated by signal; let both run as the same user",
@@ -131,4 +129,32 @@ fn warn_of_others(pod: &Pod, app: &Container, user: User, copied: &Copied, warni
         );
         warnings.push(Warning::new(Reason::UidMismatch, message));
     }
+}
+
+/// The containers beside the app's that mount the same volumes.
+fn sharing<'a>(pod: &'a Pod, app: &Container, copied: &Copied) -> Vec<&'a Container> {
+    let shares = |container: &Container| {
+        let mounts = container.volume_mounts.as_deref().unwrap_or_default();
+        mounts.iter().any(|mount| copied.mounts.iter().any(|copy| copy.name == mount.name))
+    };
+    running(pod).into_iter().filter(|other| other.name != app.name && shares(other)).collect()
+}
+
+/// A container without a group gets that of its user in its own image, which for the sidecar is 0. That does not matter to
+/// the owner of the files; only to somebody else who reads them as a member of the app's group.
+fn warn_of_group(pod: &Pod, app: &Container, user: User, copied: &Copied, warnings: &mut Vec<Warning>) {
+    let Some(uid) = user.uid.filter(|uid| *uid != 0 && user.gid.is_none()) else { return };
+    if fs_group(pod).is_some() {
+        return;
+    }
+    let others = sharing(pod, app, copied);
+    let reader = others.iter().find(|other| user_of(pod, other).is_none_or(|(others, _)| others != uid));
+    let Some(reader) = reader else { return };
+    let message = format!(
+        "the pod does not say which group container '{}' has, so files that the sidecar makes have group 0, and container '{}' may not be able to read them; set runAsGroup or {}",
+        app.name,
+        reader.name,
+        names::RUN_AS_GROUP
+    );
+    warnings.push(Warning::new(Reason::UnknownAppGroup, message));
 }
