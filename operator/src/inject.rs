@@ -122,6 +122,7 @@ pub fn inject(pod: &Pod, context: &Context<'_>, settings: &SidecarSettings) -> I
         asked.policies.iter().filter(|name| !context.known.contains_key(*name)).cloned().collect();
     match build(pod, &asked, context, settings, &mut warnings) {
         Ok(desired) => {
+            let warnings = status::bounded(warnings);
             let status = Status::injected(&asked.policies, &desired, &warnings);
             Injection {
                 outcome: Outcome::Injected,
@@ -133,6 +134,7 @@ pub fn inject(pod: &Pod, context: &Context<'_>, settings: &SidecarSettings) -> I
         Err(skip) => {
             let reason = skip.reason();
             warnings.insert(0, Warning::new(reason, skip.to_string()));
+            let warnings = status::bounded(warnings);
             let status = Status::skipped(&asked.policies, &warnings);
             Injection {
                 outcome: Outcome::Skipped(reason),

@@ -6,6 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::inject::Desired;
 
+/// The longest message, in bytes.
+const LONGEST_MESSAGE: usize = 1024;
+/// How long all messages of a pod are together, in bytes. All its annotations may be 256 KiB.
+const LONGEST_MESSAGES: usize = 4096;
+/// How many warnings a pod gets.
+const MOST_WARNINGS: usize = 16;
+
 /// Why something was not done as asked, as one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reason {
@@ -35,6 +42,8 @@ pub enum Reason {
     InvalidAnnotation,
     /// The app's user is not in the pod.
     UnknownAppUser,
+    /// The app's group is not in the pod.
+    UnknownAppGroup,
     /// The app runs as root, the sidecar does not.
     RootNotAllowed,
     /// Containers with different users share a volume.
@@ -42,8 +51,6 @@ pub enum Reason {
     UidMismatch,
     /// One of the app's volumes is not mounted.
     MountNotCopied,
-    /// The app's group is not in the pod.
-    UnknownAppGroup,
     /// A volume that is named does not exist.
     UnknownVolume,
     /// The pod forbids what the annotation asks for.
@@ -83,6 +90,27 @@ impl fmt::Display for Warning {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "capstan: {}: {}", self.reason, self.message)
     }
+}
+
+/// As many warnings as a pod can carry; the last says how many there are beside them.
+pub fn bounded(mut warnings: Vec<Warning>) -> Vec<Warning> {
+    for Warning { message, .. } in warnings.iter_mut().filter(|one| one.message.len() > LONGEST_MESSAGE) {
+        let room = LONGEST_MESSAGE - '…'.len_utf8();
+        message.truncate((0..=room).rev().find(|end| message.is_char_boundary(*end)).unwrap_or_default());
+        message.push('…');
+    }
+    let ends = warnings.iter().scan(0, |end, warning| {
+        *end += warning.message.len();
+        Some(*end)
+    });
+    let fitting = ends.take_while(|end| *end <= LONGEST_MESSAGES).count().min(MOST_WARNINGS);
+    if fitting < warnings.len() {
+        let kept = fitting.min(MOST_WARNINGS - 1);
+        let rest = warnings.split_off(kept);
+        warnings
+            .extend(rest.first().map(|next| Warning::new(next.reason, format!("and {} more", rest.len()))));
+    }
+    warnings
 }
 
 /// The annotation.
@@ -131,5 +159,32 @@ impl Status {
             user_from: None,
             warnings: warnings.to_vec(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warnings(count: usize, length: usize) -> Vec<Warning> {
+        vec![Warning::new(Reason::PathOnNoVolume, "ä".repeat(length / 2)); count]
+    }
+
+    #[test]
+    fn a_few_warnings_stay_as_they_are() {
+        assert_eq!(bounded(warnings(16, 200)), warnings(16, 200));
+    }
+
+    #[test]
+    fn of_many_the_rest_is_counted() {
+        let bounded = bounded(warnings(17, 200));
+        assert_eq!((bounded.len(), bounded[15].message.as_str()), (16, "and 2 more"));
+    }
+
+    #[test]
+    fn long_ones_are_cut_and_fill_what_there_is_sooner() {
+        let bounded = bounded(warnings(9, 200_000));
+        assert_eq!((bounded.len(), bounded[4].message.as_str()), (5, "and 5 more"));
+        assert!(bounded[0].message.len() <= LONGEST_MESSAGE && bounded[0].message.ends_with("ä…"));
     }
 }
