@@ -110,9 +110,10 @@ fn decide(
     }
 }
 
-/// Why a strict namespace does not take the pod.
+/// Why a strict namespace does not take the pod. What is not even looked at says nothing, and passes; what the patch
+/// holds is no criterion, since a pod may bring all of it.
 fn refusal(mode: Mode, namespace: &str, injection: &Injection) -> Option<(String, String)> {
-    if mode == Mode::Lenient || injection.patch.is_empty() && injection.outcome != Outcome::Injected {
+    if mode == Mode::Lenient {
         return None;
     }
     if let (Outcome::Skipped(reason), Some(why)) = (injection.outcome, injection.warnings.first()) {
@@ -266,6 +267,18 @@ mod tests {
         assert_eq!(ask(pod.clone(), Mode::Strict, &Knows(&["web"])).1["allowed"], json!(false));
         pod["metadata"]["annotations"]["capstan.dev/inject"] = json!("false");
         assert_eq!(ask(pod, Mode::Strict, &Knows(&["web"])).1["allowed"], json!(true));
+    }
+
+    #[test]
+    fn a_pod_that_brings_the_status_of_a_skip_is_strictly_refused_too() {
+        let mut pod = pod();
+        pod["spec"]["hostPID"] = json!(true);
+        let (_, response) = ask(pod.clone(), Mode::Lenient, &Knows(&["web"]));
+        let patch: Vec<u8> = serde_json::from_value(response["patch"].clone()).unwrap();
+        json_patch::patch(&mut pod, &serde_json::from_slice::<Patch>(&patch).unwrap()).unwrap();
+        let (_, response) = ask(pod.clone(), Mode::Lenient, &Knows(&["web"]));
+        assert_eq!((response.get("patch"), &response["allowed"]), (None, &json!(true)));
+        assert_eq!(ask(pod, Mode::Strict, &Knows(&["web"])).1["allowed"], json!(false));
     }
 
     #[test]
