@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::inject::bounds::Bounds;
-use crate::inject::{Context, Known, SidecarSettings, inject};
+use crate::inject::{Context, Known, Outcome, SidecarSettings, inject};
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 16 << 20;
@@ -108,6 +108,26 @@ fn pod_of(object: &mut Value) -> Option<&mut Value> {
     object.pointer_mut(pointer).filter(|pod| pod["spec"]["containers"].is_array())
 }
 
+/// The names of a StatefulSet's claims: its pods get volumes of these names.
+fn claims_of(object: &Value) -> Vec<String> {
+    let templates = object["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten();
+    templates.filter_map(|template| template["metadata"]["name"].as_str().map(str::to_owned)).collect()
+}
+
+/// Adds the volumes to those of the template, in place of those with the same name.
+fn add_claims(volumes: &mut Value, claims: Vec<String>) {
+    for name in claims {
+        let volume = json!({ "name": name, "persistentVolumeClaim": { "claimName": name } });
+        match volumes.as_array_mut() {
+            None => *volumes = json!([volume]),
+            Some(all) => match all.iter_mut().find(|other| other["name"] == volume["name"]) {
+                Some(other) => *other = volume,
+                None => all.push(volume),
+            },
+        }
+    }
+}
+
 fn change(
     object: &mut Value,
     namespace: &str,
@@ -124,10 +144,13 @@ fn change(
         object["kind"].as_str().unwrap_or("?"),
         object["metadata"]["name"].as_str().unwrap_or("?")
     );
+    let claims = claims_of(object);
     let Some(place) = pod_of(object) else { return Ok(()) };
     let mut typed = json!({ "apiVersion": "v1", "kind": "Pod" });
     typed["metadata"] = place["metadata"].clone();
     typed["spec"] = place["spec"].clone();
+    let only_claims = !claims.is_empty() && place["spec"]["volumes"].is_null();
+    add_claims(&mut typed["spec"]["volumes"], claims);
     let pod: Pod = serde_json::from_value(typed).map_err(|error| format!("{called}: {error}"))?;
     let known = Known::new();
     let bounds = Bounds::default();
@@ -139,6 +162,10 @@ fn change(
         known: &known,
     };
     let injection = inject(&pod, &context, settings);
+    if only_claims && injection.outcome == Outcome::Injected {
+        // The patch adds to the list that the claims made.
+        place["spec"]["volumes"] = json!([]);
+    }
     json_patch::patch(place, &injection.patch).map_err(|error| format!("{called}: {error}"))?;
     warnings.extend(injection.warnings.iter().map(|warning| format!("{called}: {warning}")));
     Ok(())
@@ -167,6 +194,29 @@ spec:
         assert!(printed.starts_with("kind: Service\nspec:\n  a: 1\n---\nkind: Deployment\n"));
         assert!(printed.contains("name: capstan\n"));
         assert!(warnings[0].starts_with("Deployment web: capstan: UnknownAppUser: "));
+    }
+
+    #[test]
+    fn claims_of_a_stateful_set_are_volumes_and_stay_out_of_the_template() {
+        for volumes in ["", "\n      volumes: [{ name: other, configMap: { name: c } }]"] {
+            let text = format!(
+                r#"
+kind: StatefulSet
+metadata: {{ name: db }}
+spec:
+  volumeClaimTemplates: [{{ metadata: {{ name: logs }} }}]
+  template:
+    metadata: {{ annotations: {{ capstan.dev/policy: web }} }}
+    spec:
+      securityContext: {{ runAsUser: 999 }}
+      containers: [{{ name: app, volumeMounts: [{{ name: logs, mountPath: /logs }}] }}]{volumes}
+"#
+            );
+            let (printed, warnings) = convert(&text, "x", "default", &Cli::parse_from_nothing()).unwrap();
+            assert!(warnings.is_empty(), "{warnings:?}");
+            assert!(printed.contains("\"kind\":\"persistentVolumeClaim\""), "{printed}");
+            assert!(!printed.contains("claimName"), "{printed}");
+        }
     }
 
     #[test]

@@ -31,29 +31,36 @@ fn is_mesh(container: &Container) -> bool {
     names::MESH_PROXIES.contains(&container.name.as_str())
 }
 
-/// Everything that runs along with the app, its containers first, without proxies of meshes.
-pub fn running(pod: &Pod) -> Vec<&Container> {
+/// Everything that runs along with the app, its containers first.
+fn all_running(pod: &Pod) -> impl Iterator<Item = &Container> {
     let sidecars = init_containers(pod).iter().filter(|container| is_native_sidecar(container));
-    spec(pod).containers.iter().chain(sidecars).filter(|container| !is_mesh(container)).collect()
+    spec(pod).containers.iter().chain(sidecars)
 }
 
-/// The app's containers, the one that decides first: those that are named, else the first.
+/// The same without proxies of meshes.
+pub fn running(pod: &Pod) -> Vec<&Container> {
+    all_running(pod).filter(|container| !is_mesh(container)).collect()
+}
+
+/// The app's containers, the one that decides first: those that are named, else the first. A proxy of a mesh is one only
+/// if it is named: that of a gateway, which is the only container of its pod, for example.
 pub fn select<'a>(pod: &'a Pod, named: &[String]) -> Result<Vec<&'a Container>, Skip> {
-    let all = running(pod);
     if named.is_empty() {
-        let first = all.into_iter().next();
-        return first.map(|first| vec![first]).ok_or_else(|| Skip::UnknownContainer {
-            name: "of an app".to_owned(),
-            containers: "none; add one".to_owned(),
-        });
+        let first = running(pod).into_iter().next();
+        return first
+            .map(|first| vec![first])
+            .ok_or_else(|| Skip::OnlyProxies { containers: all_names(pod) });
     }
     let find = |name: &String| {
-        all.iter().copied().find(|container| container.name == *name).ok_or_else(|| Skip::UnknownContainer {
-            name: name.clone(),
-            containers: all.iter().map(|container| container.name.as_str()).collect::<Vec<_>>().join(", "),
-        })
+        all_running(pod)
+            .find(|container| container.name == *name)
+            .ok_or_else(|| Skip::UnknownContainer { name: name.clone(), containers: all_names(pod) })
     };
     named.iter().map(find).collect()
+}
+
+fn all_names(pod: &Pod) -> String {
+    all_running(pod).map(|container| container.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// The names of all containers of the app, those that were selected first.
