@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::settings::{Component, RunSettings};
 use crate::webhook::caches::Caches;
 use crate::webhook::review::Settings;
-use crate::webhook::server::{self, Shared};
+use crate::webhook::server::{self, Bodies, Shared};
 
 /// What readiness calls the process's own end.
 const STOPPING: &str = "stopping";
@@ -138,6 +138,7 @@ async fn start_webhook(
         knowledge: Caches::watch(client, &settings.namespaces, tasks, readiness),
         settings: Settings { sidecar, own_namespace: settings.namespace.clone() },
         metrics: metrics.clone(),
+        bodies: Bodies::default(),
     };
     tracing::info!(%address, "serving admission requests");
     Ok(tokio::spawn(server::serve(listener, tls, Arc::new(shared), stopping)))

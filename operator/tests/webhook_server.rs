@@ -14,7 +14,7 @@ use capstan_operator::inject::Known;
 use capstan_operator::inject::bounds::Bounds;
 use capstan_operator::metrics::Metrics;
 use capstan_operator::webhook::review::{Knowledge, Settings};
-use capstan_operator::webhook::server::{Shared, serve};
+use capstan_operator::webhook::server::{Bodies, Shared, serve};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
@@ -65,7 +65,12 @@ async fn start(material: &Material) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let settings = Settings { sidecar: support::settings(), own_namespace: "capstan-system".to_owned() };
-    let shared = Arc::new(Shared { knowledge: NothingKnown, settings, metrics: metrics.clone() });
+    let shared = Arc::new(Shared {
+        knowledge: NothingKnown,
+        settings,
+        metrics: metrics.clone(),
+        bodies: Bodies::default(),
+    });
     let (stop, stopping) = watch::channel(false);
     Server { address, served, metrics, stop, task: tokio::spawn(serve(listener, tls, shared, stopping)) }
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -29,6 +29,11 @@ pub const STRICT_PATH: &str = "/mutate-pod-strict";
 
 /// The API server takes objects of up to 3 MiB; a review is one with a little around it.
 const LARGEST_BODY: usize = 4 << 20;
+/// How many bytes of bodies are in memory at once: four of the largest, or some thousand of the usual. What is read from a
+/// body takes a multiple of it while it is looked at.
+const MOST_BODIES: usize = 16 << 20;
+/// What the head of a request may take of memory; that of an API server has less than one KiB.
+const LARGEST_HEAD: usize = 64 << 10;
 /// How long a handshake, a request's head, and its body may take, each. The API server waits 5 s for the whole.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How many connections are open at once. An API server uses a few.
@@ -46,6 +51,27 @@ pub struct Shared<K> {
     pub settings: Settings,
     /// What is counted.
     pub metrics: Metrics,
+    /// Room for bodies.
+    pub bodies: Bodies,
+}
+
+/// Room for bodies, in bytes.
+pub struct Bodies(Semaphore);
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self(Semaphore::new(MOST_BODIES))
+    }
+}
+
+impl Bodies {
+    /// Waits until there is room for a body of this length, or of the largest if nobody says it.
+    async fn room(&self, length: Option<u64>) -> Option<SemaphorePermit<'_>> {
+        let largest = u32::try_from(LARGEST_BODY).unwrap_or(u32::MAX);
+        let length = length.and_then(|length| u32::try_from(length).ok()).unwrap_or(largest);
+        // What is longer is refused when it is read.
+        self.0.acquire_many(length.min(largest)).await.ok()
+    }
 }
 
 /// Serves until `stop` is true, then lets requests end.
@@ -113,7 +139,7 @@ async fn converse<K>(
         async move { Ok::<_, Infallible>(reply(request, &shared).await) }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(120));
+    http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(120)).max_buf_size(LARGEST_HEAD);
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     let result = tokio::select! {
         result = connection.as_mut() => result,
@@ -135,12 +161,17 @@ async fn reply<K: Knowledge>(request: Request<Incoming>, shared: &Shared<K>) -> 
         (&Method::GET, "/healthz") => return text(StatusCode::OK, "ok\n"),
         _ => return text(StatusCode::NOT_FOUND, "POST an AdmissionReview to /mutate-pod\n"),
     };
-    let body = Limited::new(request.into_body(), LARGEST_BODY).collect();
-    match tokio::time::timeout(PATIENCE, body).await {
+    let body = Limited::new(request.into_body(), LARGEST_BODY);
+    let Ok(room) = tokio::time::timeout(PATIENCE, shared.bodies.room(body.size_hint().exact())).await else {
+        return refuse(shared, StatusCode::SERVICE_UNAVAILABLE, "there are too many requests at once");
+    };
+    let reply = match tokio::time::timeout(PATIENCE, body.collect()).await {
         Ok(Ok(body)) => review(&body.to_bytes(), mode, shared),
         Ok(Err(error)) => refuse(shared, StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()),
         Err(_) => refuse(shared, StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
-    }
+    };
+    drop(room);
+    reply
 }
 
 fn review<K: Knowledge>(body: &[u8], mode: Mode, shared: &Shared<K>) -> Reply {
@@ -166,4 +197,23 @@ fn text(status: StatusCode, text: &str) -> Reply {
     let mut reply = Response::new(Full::from(text.to_owned()));
     *reply.status_mut() = status;
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn large_bodies_wait_for_each_other_and_small_ones_for_nobody_until_there_is_no_room() {
+        let bodies = Bodies::default();
+        let ask = |length: Option<u64>| bodies.room(length).now_or_never().flatten();
+        let small: Vec<_> = (0..400).map(|_| ask(Some(10_000)).unwrap()).collect();
+        let large: Vec<_> = [None, Some(5 << 20), Some(u64::MAX)].map(|length| ask(length).unwrap()).into();
+        assert!(ask(None).is_none());
+        assert!(ask(Some(100_000)).is_some());
+        drop(small);
+        assert!(ask(None).is_some());
+        drop(large);
+    }
 }
