@@ -151,6 +151,10 @@ impl Certificates {
             CertificateSource::Secret => LOOK_AGAIN,
         };
         let material = self.secret.as_ref().and_then(Material::read);
+        let material = match self.settings.certificate_source {
+            CertificateSource::Builtin => material,
+            CertificateSource::Secret => material.map(Material::of_others),
+        };
         self.serve(material.as_ref());
         self.trust(material.as_ref()).await?;
         Ok(wait)
@@ -217,21 +221,27 @@ impl Certificates {
             return Ok(());
         };
         // A certificate that somebody put there without its authority is one that the API server trusts anyway.
-        let Some(bundle) = material.and_then(Material::bundle) else {
-            if material.is_some() {
-                self.readiness.ready(TRUST);
-            }
-            return Ok(());
-        };
-        if let Some(patch) = publish::patch(webhook, &bundle) {
+        let patch = material.and_then(Material::bundle).and_then(|bundle| publish::patch(webhook, &bundle));
+        if let Some(patch) = patch {
             tracing::info!(webhook = name, "writing caBundle");
             let patched = publish::apply(&self.webhooks, name, patch).await;
             self.webhook = Some(patched.map_err(failed(format!("cannot write caBundle of {name}")))?);
         }
-        if self.webhook.as_ref().is_some_and(|webhook| publish::patch(webhook, &bundle).is_none()) {
-            self.readiness.ready(TRUST);
-        }
+        self.tell_trust();
         Ok(())
+    }
+
+    /// An API server that does not trust what is served calls nobody, so nobody is ready.
+    fn tell_trust(&self) {
+        let Some((webhook, served)) = self.webhook.as_ref().zip(self.served.material()) else { return };
+        if publish::is_trusted(webhook, &served, Timestamp::now()) {
+            return self.readiness.ready(TRUST);
+        }
+        let secret = &self.settings.certificate_secret;
+        let reason = format!(
+            "its caBundle is not of the authority of tls.crt; put that into ca.crt of secret {secret}"
+        );
+        self.readiness.wait_for(TRUST, reason);
     }
 }
 

@@ -74,6 +74,28 @@ impl Material {
         self.trusted.clone().or_else(|| self.authority.clone())
     }
 
+    /// The same without what only our own certificates need, and which stays in a Secret that somebody else took over.
+    pub fn of_others(self) -> Self {
+        Self { authority_key: None, trusted: None, ..self }
+    }
+
+    /// Whether who trusts these authorities trusts the certificate. Only a wrong authority says no: what this library
+    /// thinks of times and algorithms is not what the API server does.
+    pub fn is_trusted_by(&self, bundle: &[u8], now: Timestamp) -> bool {
+        let (chain, trusted) = (certificates(&self.leaf), certificates_of(bundle));
+        let Some((leaf, between)) = chain.split_first() else { return false };
+        let Ok(parsed) = ParsedCertificate::try_from(leaf) else { return false };
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(trusted.iter().cloned());
+        let wrong = |error| {
+            use rustls::{CertificateError, Error};
+            let (unknown, bad) = (CertificateError::UnknownIssuer, CertificateError::BadSignature);
+            [Error::InvalidCertificate(unknown), Error::InvalidCertificate(bad)].contains(&error)
+        };
+        // One that has signed itself is its own authority.
+        trusted.contains(leaf) || !verify(&parsed, &roots, between, now).is_err_and(wrong)
+    }
+
     /// From when until when the certificate is valid.
     pub fn leaf_validity(&self) -> Option<Validity> {
         validity::of(certificates(&self.leaf).first()?)
@@ -125,8 +147,18 @@ fn is_signed_by(leaf: &ParsedCertificate<'_>, authority: &CertificateDer<'_>, va
     if roots.add(authority.clone().into_owned()).is_err() {
         return false;
     }
-    let moment = u64::try_from(validity.until.as_second() - 1).unwrap_or_default();
+    let last = Timestamp::from_second(validity.until.as_second() - 1).unwrap_or(validity.until);
+    verify(leaf, &roots, &[], last).is_ok()
+}
+
+fn verify(
+    leaf: &ParsedCertificate<'_>,
+    roots: &RootCertStore,
+    between: &[CertificateDer<'_>],
+    moment: Timestamp,
+) -> Result<(), rustls::Error> {
     let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
-    let moment = UnixTime::since_unix_epoch(Duration::from_secs(moment));
-    verify_server_cert_signed_by_trust_anchor(leaf, &roots, &[], moment, algorithms.all).is_ok()
+    let moment = Duration::from_secs(u64::try_from(moment.as_second()).unwrap_or_default());
+    let moment = UnixTime::since_unix_epoch(moment);
+    verify_server_cert_signed_by_trust_anchor(leaf, roots, between, moment, algorithms.all)
 }

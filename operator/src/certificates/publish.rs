@@ -1,5 +1,6 @@
 //! The trust in the webhook object: of all of that object, the operator owns the field `caBundle` and nothing else.
 
+use jiff::Timestamp;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch as JsonPatch, PatchOperation, TestOperation};
 use k8s_openapi::ByteString;
@@ -7,6 +8,8 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
+
+use crate::certificates::material::Material;
 
 /// Who has written the field, as the object says.
 const FIELD_MANAGER: &str = "capstan-webhook";
@@ -17,6 +20,15 @@ pub fn bundles(webhook: Option<&MutatingWebhookConfiguration>) -> Vec<Vec<u8>> {
     let bundle =
         |bundle: &Option<ByteString>| bundle.as_ref().map(|bundle| bundle.0.clone()).unwrap_or_default();
     webhooks.iter().map(|webhook| bundle(&webhook.client_config.ca_bundle)).collect()
+}
+
+/// Whether the API server trusts this certificate, as far as the object says by whom it has to be signed.
+pub fn is_trusted(webhook: &MutatingWebhookConfiguration, served: &Material, now: Timestamp) -> bool {
+    bundles(Some(webhook)).iter().all(|bundle| match bundle.is_empty() {
+        // Then the API server goes by the authorities of its own machine.
+        true => served.bundle().is_none(),
+        false => served.is_trusted_by(bundle, now),
+    })
 }
 
 /// What to change so that it trusts this bundle; None if it does.
@@ -50,6 +62,7 @@ pub async fn apply(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificates::issue;
     use k8s_openapi::api::admissionregistration::v1::MutatingWebhook;
 
     fn object(bundles: &[Option<&str>]) -> MutatingWebhookConfiguration {
@@ -75,5 +88,29 @@ mod tests {
                 { "op": "add", "path": "/webhooks/2/clientConfig/caBundle", "value": "YQ==" },
             ])
         );
+    }
+
+    #[test]
+    fn a_certificate_is_trusted_under_its_own_authority_and_no_other() {
+        let now = Timestamp::now();
+        let make = || issue::everything(now, &["capstan-webhook.capstan-system.svc".to_owned()]).unwrap();
+        let (ours, theirs) = (make(), make());
+        let trusted = |bundles: &[Option<&str>], served: &Material| is_trusted(&object(bundles), served, now);
+        let (own, other) = (ours.bundle().unwrap(), theirs.bundle().unwrap());
+        let both = format!("{other}{own}");
+        assert!(trusted(&[Some(&own), Some(&both)], &ours));
+        assert!(!trusted(&[Some(&own), Some(&other)], &ours));
+        assert!(!trusted(&[Some(&own), None], &ours) && !trusted(&[Some("no certificate")], &ours));
+        let self_signed = Material { leaf: own.clone(), ..Material::default() };
+        assert!(trusted(&[Some(&own)], &self_signed));
+    }
+
+    #[test]
+    fn without_an_authority_of_its_own_a_certificate_needs_that_nobody_else_says_one() {
+        let now = Timestamp::now();
+        let bare = Material { authority: None, trusted: None, ..issue::everything(now, &[]).unwrap() };
+        let stale = issue::everything(now, &[]).unwrap().bundle().unwrap();
+        assert!(is_trusted(&object(&[None]), &bare, now));
+        assert!(!is_trusted(&object(&[Some(&stale)]), &bare, now));
     }
 }

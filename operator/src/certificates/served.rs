@@ -61,6 +61,12 @@ impl Served {
         self.current.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
+    /// What is served.
+    pub fn material(&self) -> Option<Material> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().map(|(material, _)| material.clone())
+    }
+
     /// Settings for a server that serves it.
     pub fn server_config(&self) -> Result<ServerConfig, ServeError> {
         let config = ServerConfig::builder_with_provider(Arc::new(provider()))
