@@ -214,6 +214,35 @@ async fn quotas_and_limit_ranges_let_the_sidecar_through() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sidecar_fits_into_what_namespace_and_pod_allow() -> Result<()> {
+    in_namespace("fits", Security::Restricted, async |namespace| {
+        let range = json!({
+            "apiVersion": "v1", "kind": "LimitRange", "metadata": { "name": "tight" },
+            "spec": { "limits": [{ "type": "Container", "max": { "cpu": "500m", "ephemeral-storage": "1Gi" },
+                                   "maxLimitRequestRatio": { "cpu": "10" } }] },
+        });
+        namespace.apply_object(&range).await?;
+        let mut app = quiet_app();
+        app["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "50m", "memory": "16Mi" } });
+        app["spec"]["containers"][0]["resources"]["limits"] = json!({ "cpu": "100m" });
+        // The webhook hears of a LimitRange a moment after it was made.
+        let made = wait::until("a pod with a sidecar that fits", wait::LIMIT, async || {
+            Ok(namespace.create_pod(&app, Mode::DryRun).await?.0)
+        })
+        .await?;
+        let resources = container(&made, sidecar::CONTAINER)?.resources.clone().unwrap_or_default();
+        ensure!(resources.limits.unwrap_or_default()["cpu"].0 == "500m", "its limits do not fit");
+
+        // What the pod as a whole may have is written down exactly.
+        app["spec"]["resources"] = json!({ "limits": { "cpu": "100m", "memory": "64Mi" } });
+        let (made, _) = namespace.create_pod(&app, Mode::ForReal).await?;
+        container(&made, sidecar::CONTAINER)?;
+        namespace.ready_pod("app=app").await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_that_says_no_is_left_alone() -> Result<()> {
     in_namespace("no", Security::Restricted, async |namespace| {
         let mut app = quiet_app();
