@@ -214,7 +214,7 @@ async fn quotas_and_limit_ranges_let_the_sidecar_through() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_sidecar_fits_into_what_namespace_and_pod_allow() -> Result<()> {
+async fn the_sidecar_fits_into_what_its_namespace_allows() -> Result<()> {
     in_namespace("fits", Security::Restricted, async |namespace| {
         let range = json!({
             "apiVersion": "v1", "kind": "LimitRange", "metadata": { "name": "tight" },
@@ -233,7 +233,17 @@ async fn the_sidecar_fits_into_what_namespace_and_pod_allow() -> Result<()> {
         let resources = container(&made, sidecar::CONTAINER)?.resources.clone().unwrap_or_default();
         ensure!(resources.limits.unwrap_or_default()["cpu"].0 == "500m", "its limits do not fit");
 
-        // What the pod as a whole may have is written down exactly.
+        namespace.create_pod(&app, Mode::ForReal).await?;
+        namespace.ready_pod("app=app").await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sidecar_shares_what_a_pod_as_a_whole_may_have() -> Result<()> {
+    in_namespace("whole", Security::Restricted, async |namespace| {
+        let mut app = quiet_app();
+        app["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "50m", "memory": "16Mi" } });
         app["spec"]["resources"] = json!({ "limits": { "cpu": "100m", "memory": "64Mi" } });
         let (made, _) = namespace.create_pod(&app, Mode::ForReal).await?;
         container(&made, sidecar::CONTAINER)?;
