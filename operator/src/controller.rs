@@ -6,6 +6,7 @@
 
 pub mod wanted; // E
 pub mod metrics; // P
+pub mod rates; // E
 pub mod state; // E
 pub mod context; // E
 pub mod watches; // E
@@ -129,6 +130,7 @@ fn start(
 ) -> JoinSet<String> {
     let namespaces = settings.namespaces.iter().cloned().map(Some);
     let all = settings.namespaces.is_empty().then_some(None);
+    let rates = rates::Rates::new(settings);
     let mut scopes = JoinSet::new();
     for namespace in namespaces.chain(all) {
         let scope = scope::Scope {
@@ -136,6 +138,7 @@ fn start(
             namespace,
             settings: settings.clone(),
             metrics: metrics.clone(),
+            rates: rates.clone(),
         };
         scopes.spawn(scope.run(ending.clone()));
     }

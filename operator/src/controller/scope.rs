@@ -18,26 +18,22 @@ use tokio::task::JoinSet;
 
 use super::context::Context;
 use super::metrics::Metrics;
+use super::rates::{Rate, Rates};
 use super::state::State;
 use super::watches::{self, Guarded};
 use super::{Settings, wanted::Wanted};
 use crate::events::{self, Level, Telling};
 use crate::feedback;
-use crate::pods::limiter::Limiter;
 use crate::pods::{Key, missing, push, repair};
 use crate::reconcile::{self, ReconcileError};
 
 const POLICY: &str = "LogRotationPolicy";
 const DESTINATION: &str = "LogDestination";
 
-/// Changes that come together are looked at together. Short, since users wait.
-const DEBOUNCE: Duration = Duration::from_millis(50);
 /// What no watch tells is found within this time.
 const AGAIN: Duration = Duration::from_secs(600);
 /// Events that wait to be written: more than one busy moment has, and no memory to speak of.
 const MOST_TELLINGS: usize = 1000;
-/// Events per second.
-const TELLINGS_PER_SECOND: f64 = 20.0;
 
 /// What a scope is made of.
 #[derive(Clone)]
@@ -50,12 +46,14 @@ pub struct Scope {
     pub settings: Settings,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What is limited for all scopes together.
+    pub rates: Rates,
 }
 
 impl Scope {
     /// Works until `ending`, then ends what is under way; returns its own name.
     pub async fn run(self, ending: watch::Receiver<bool>) -> String {
-        let state = Arc::new(State::default());
+        let state = Arc::new(State::new(self.rates.pushes.is_some()));
         let (policies, policy_writer) = reflector::store();
         let (destinations, destination_writer) = reflector::store();
         let (tellings, told) = mpsc::channel(MOST_TELLINGS);
@@ -73,7 +71,12 @@ impl Scope {
         tasks.spawn(watches::destinations(self.api(), destination_writer, context.clone()));
         tasks.spawn(watches::config_maps(self.api::<PartialObjectMeta<ConfigMap>>(), context.clone()));
         tasks.spawn(watches::pods(self.api(), context.clone(), complete));
-        tasks.spawn(write_events(self.client.clone(), self.settings.instance.clone(), told));
+        tasks.spawn(write_events(
+            self.client.clone(),
+            self.settings.instance.clone(),
+            self.rates.events.clone(),
+            told,
+        ));
         let ready = async {
             let _stores =
                 (context.policies.wait_until_ready().await, context.destinations.wait_until_ready().await);
@@ -117,13 +120,15 @@ impl Scope {
         tasks.spawn(feedback::read::run(state.clone(), metrics.clone(), self.settings.feedback_interval));
         let repair = self.settings.repair.then(repair::History::default);
         tasks.spawn(look_for_bare_pods(self.api(), context.clone(), self.settings.clone(), repair));
-        if let Some(rate) = self.settings.pushes_per_second {
-            tasks.spawn(push::run(self.client.clone(), state, metrics, rate));
+        if let Some(rate) = &self.rates.pushes {
+            tasks.spawn(push::run(self.client.clone(), state, metrics, rate.clone()));
         }
     }
 
+    /// Without a debounce: it begins anew with every request, so an object that is wanted all the time would never be
+    /// looked at. `Wanted` gathers what comes together.
     fn config(&self) -> Config {
-        Config::default().concurrency(self.settings.concurrency.max(1)).debounce(DEBOUNCE)
+        Config::default().concurrency(self.settings.concurrency.max(1))
     }
 
     async fn reconcile_policies(&self, context: &Arc<Context>, stopped: impl Future<Output = ()>) {
@@ -208,10 +213,9 @@ async fn drive<K: Resource<DynamicType = ()>, E>(
 }
 
 /// Writes what is told, at a bounded rate.
-async fn write_events(client: Client, instance: String, mut told: mpsc::Receiver<Telling>) {
-    let mut limiter = Limiter::new(TELLINGS_PER_SECOND, Instant::now());
+async fn write_events(client: Client, instance: String, rate: Arc<Rate>, mut told: mpsc::Receiver<Telling>) {
     while let Some(telling) = told.recv().await {
-        tokio::time::sleep(limiter.take(Instant::now())).await;
+        rate.turn().await;
         events::tell(&client, &instance, &telling).await;
     }
 }

@@ -3,6 +3,8 @@
 //! In: what watches, sweeps and sidecars say. Out: answers, and the queues that follow from them. What always holds: one
 //! lock, held for moments and never over a wait; what changes leads to the policies and destinations it is about.
 
+mod pushing; // E
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,9 +24,6 @@ use crate::pods::missing::Bare;
 use crate::pods::record::{Pod, Stage};
 use crate::reconcile::summary::{self, PodSummary};
 
-/// How long a pod that may not be told its configuration is left alone.
-const REFUSED: Duration = Duration::from_secs(600);
-
 /// What is known of a policy since it was reconciled.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -43,8 +42,8 @@ struct Inner {
     pods: Index,
     plans: BTreeMap<Key, Plan>,
     missing: BTreeMap<Key, BTreeSet<String>>,
-    /// Pods that may not be told these hashes, since when.
-    refused: BTreeMap<Key, (String, Instant)>,
+    /// Pods that could not be told what they should have.
+    untold: BTreeMap<Key, pushing::Untold>,
 }
 
 /// What is known, and what follows.
@@ -57,11 +56,19 @@ pub struct State {
     pub destinations: Wanted,
     /// Pods to tell their configuration.
     pub pushes: Wanted,
+    /// Nobody tells pods: none are kept to be told.
+    left_to_kubelet: bool,
     /// Somebody is to be asked sooner than was thought.
     pub due_changed: Notify,
 }
 
 impl State {
+    /// Nothing is known yet. `pushes` is whether pods are told their configuration.
+    pub fn new(pushes: bool) -> Self {
+        let (policies, destinations) = (Wanted::gathering(), Wanted::gathering());
+        Self { policies, destinations, left_to_kubelet: !pushes, ..Self::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,7 +80,11 @@ impl State {
 
     /// A list of pods is complete.
     pub fn pods_complete(&self) {
-        let gone = self.lock().pods.finish();
+        let mut inner = self.lock();
+        let gone = inner.pods.finish();
+        let Inner { pods, untold, .. } = &mut *inner;
+        untold.retain(|key, _| pods.get(key).is_some());
+        drop(inner);
         self.policies.add(gone);
     }
 
@@ -97,7 +108,7 @@ impl State {
         }
         drop(inner);
         if !about.is_empty() {
-            self.pushes.add([key]);
+            self.push([key]);
             self.policies.add(about);
         }
         before
@@ -107,7 +118,7 @@ impl State {
     pub fn pod_gone(&self, key: &Key) {
         let mut inner = self.lock();
         let about = inner.pods.remove(key);
-        inner.refused.remove(key);
+        inner.untold.remove(key);
         drop(inner);
         self.policies.add(about);
     }
@@ -116,9 +127,11 @@ impl State {
     pub fn planned(&self, policy: &Key, plan: Plan, now: Instant) {
         let mut inner = self.lock();
         let before = inner.plans.insert(policy.clone(), plan.clone());
-        let pods: Vec<Key> = inner.pods.of_policy(policy).map(|entry| entry.pod.key.clone()).collect();
+        // Pods that come or change later are told when they are seen.
         let new_hash = before.as_ref().map(|before| &before.hash) != Some(&plan.hash);
+        let mut pods = Vec::new();
         if new_hash {
+            pods.extend(inner.pods.of_policy(policy).map(|entry| entry.pod.key.clone()));
             for key in &pods {
                 let Some(entry) = inner.pods.get_mut(key) else { continue };
                 entry.seen.failures = 0;
@@ -128,7 +141,7 @@ impl State {
             self.due_changed.notify_one();
         }
         drop(inner);
-        self.pushes.add(pods);
+        self.push(pods);
         let destinations = before.map(|before| before.destinations).unwrap_or_default();
         let changed = plan.destinations.symmetric_difference(&destinations).cloned();
         self.destinations.add(changed.map(|name| Key::new(&policy.namespace, name)));
@@ -138,22 +151,6 @@ impl State {
     pub fn policy_gone(&self, policy: &Key) {
         let plan = self.lock().plans.remove(policy).unwrap_or_default();
         self.destinations.add(plan.destinations.into_iter().map(|name| Key::new(&policy.namespace, name)));
-    }
-
-    /// The annotation that a pod should get, if it should get another one.
-    pub fn new_hashes(&self, key: &Key) -> Option<String> {
-        let inner = self.lock();
-        let pod = &inner.pods.get(key)?.pod;
-        let plan = |policy: &str| inner.plans.get(&Key::new(&key.namespace, policy));
-        let hashes = pod.new_hashes(|policy| plan(policy)?.hash.as_ref())?;
-        let refused = inner.refused.get(key);
-        let refused = refused.is_some_and(|(same, since)| *same == hashes && since.elapsed() < REFUSED);
-        (!refused).then_some(hashes)
-    }
-
-    /// A pod may not be told its configuration.
-    pub fn push_refused(&self, key: &Key, hashes: String, now: Instant) {
-        self.lock().refused.insert(key.clone(), (hashes, now));
     }
 
     /// A sidecar whose time to be asked has come; else when the next one's comes, if there is one.

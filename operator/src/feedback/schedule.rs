@@ -9,7 +9,7 @@ use std::time::Duration;
 pub const SOON: Duration = Duration::from_millis(300);
 
 /// The most questions in a second when nothing is new.
-const MOST_PER_SECOND: f64 = 50.0;
+pub const MOST_PER_SECOND: f64 = 50.0;
 
 /// The longest pause between two questions about something new: kubelet brings it within about 90 s by itself.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

@@ -1,7 +1,5 @@
 //! What leads to what.
 
-use futures::{FutureExt, StreamExt};
-
 use super::*;
 use crate::pods::record::PodPart;
 
@@ -30,14 +28,13 @@ fn answer(hash: &str) -> Result<Bytes, String> {
     Ok(Bytes::from(format!(r#"{{"policies":{{"web":{{"hash":"{hash}"}}}}}}"#)))
 }
 
-/// Takes everything out of a queue.
+/// Takes everything out of a queue that may be taken now.
 fn drain(wanted: &Wanted) -> Vec<String> {
-    let mut stream = Box::pin(wanted.stream());
-    let mut taken = Vec::new();
-    while let Some(Some(key)) = stream.next().now_or_never() {
-        taken.push(key.to_string());
-    }
-    taken
+    drain_at(wanted, Instant::now())
+}
+
+fn drain_at(wanted: &Wanted, now: Instant) -> Vec<String> {
+    std::iter::from_fn(|| wanted.take_due(now).ok()).map(|key| key.to_string()).collect()
 }
 
 #[test]
@@ -46,13 +43,13 @@ fn a_pod_leads_to_its_policy_and_is_told_its_configuration() {
     let now = Instant::now();
     state.pod_seen(pod("a", Stage::Running), now);
     assert_eq!(drain(&state.policies), ["shop/web"]);
-    assert_eq!(state.new_hashes(&Key::new("shop", "a")), None, "nothing was delivered yet");
+    assert_eq!(state.new_hashes(&Key::new("shop", "a"), now), None, "nothing was delivered yet");
     state.planned(&policy(), plan(OLD), now);
     assert_eq!(drain(&state.pushes), ["shop/a"]);
-    assert_eq!(state.new_hashes(&Key::new("shop", "a")).as_deref(), Some("web=0123456789abcdef"));
+    assert_eq!(state.new_hashes(&Key::new("shop", "a"), now).as_deref(), Some("web=0123456789abcdef"));
     state.pod_gone(&Key::new("shop", "a"));
     assert_eq!(drain(&state.policies), ["shop/web"]);
-    assert_eq!(state.new_hashes(&Key::new("shop", "a")), None);
+    assert_eq!(state.new_hashes(&Key::new("shop", "a"), now), None);
 }
 
 #[test]
@@ -62,10 +59,64 @@ fn a_pod_that_may_not_be_told_is_left_alone_until_there_is_something_new() {
     let key = Key::new("shop", "a");
     state.pod_seen(pod("a", Stage::Running), now);
     state.planned(&policy(), plan(OLD), now);
-    state.push_refused(&key, state.new_hashes(&key).unwrap(), now);
-    assert_eq!(state.new_hashes(&key), None);
+    drain(&state.pushes);
+    state.push_refused(&key, state.new_hashes(&key, now).unwrap(), now);
+    assert_eq!(state.new_hashes(&key, now), None);
     state.planned(&policy(), plan(NEW), now);
-    assert!(state.new_hashes(&key).is_some());
+    assert!(state.new_hashes(&key, now).is_some());
+}
+
+#[test]
+fn a_pod_that_could_not_be_told_is_told_later_and_nobody_waits_for_it() {
+    let state = State::default();
+    let mut now = Instant::now();
+    let key = Key::new("shop", "a");
+    state.pod_seen(pod("a", Stage::Running), now);
+    state.planned(&policy(), plan(OLD), now);
+    drain(&state.pushes);
+    let hashes = state.new_hashes(&key, now).unwrap();
+    for seconds in [1, 5, 30, 600, 600] {
+        state.push_failed(&key, hashes.clone(), now);
+        let again = now + Duration::from_secs(seconds);
+        assert_eq!(state.pushes.take_due(now), Err(Some(again)));
+        // Somebody else wants it to be looked at, which is too early.
+        state.pushes.add_at(key.clone(), now);
+        assert_eq!(drain_at(&state.pushes, now), ["shop/a"]);
+        assert_eq!(state.new_hashes(&key, now), None);
+        assert_eq!(drain_at(&state.pushes, again), ["shop/a"], "it is back in the queue");
+        assert_eq!(state.new_hashes(&key, again), Some(hashes.clone()));
+        now = again;
+    }
+    state.pod_gone(&key);
+    state.push_failed(&key, hashes, now);
+    assert_eq!(
+        drain_at(&state.pushes, now + Duration::from_secs(601)),
+        [""; 0],
+        "a pod that is gone is forgotten"
+    );
+}
+
+#[test]
+fn pods_are_told_once_and_not_at_each_reconciliation() {
+    let state = State::default();
+    let now = Instant::now();
+    state.pod_seen(pod("a", Stage::Running), now);
+    drain(&state.pushes);
+    state.planned(&policy(), plan(OLD), now);
+    assert_eq!(drain(&state.pushes), ["shop/a"]);
+    state.planned(&policy(), plan(OLD), now);
+    assert_eq!(drain(&state.pushes), [""; 0]);
+    state.planned(&policy(), plan(NEW), now);
+    assert_eq!(drain(&state.pushes), ["shop/a"]);
+}
+
+#[test]
+fn nobody_is_kept_to_be_told_if_kubelet_does_it() {
+    let state = State::new(false);
+    let now = Instant::now();
+    state.pod_seen(pod("a", Stage::Running), now);
+    state.planned(&policy(), plan(OLD), now);
+    assert_eq!(state.pushes.take_due(now + INTERVAL), Err(None));
 }
 
 #[test]
