@@ -47,6 +47,11 @@ impl<T: Clone> Written<T> {
         let recent = written.get(&uid.unwrap_or_default()).filter(|(_, at)| at.elapsed() < LAG);
         recent.map(|(status, _)| status.clone())
     }
+
+    fn at(&self, uid: Option<String>) -> Option<Instant> {
+        let written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        written.get(&uid.unwrap_or_default()).map(|(_, at)| *at)
+    }
 }
 
 /// What reconciling needs.
@@ -164,10 +169,20 @@ impl Context {
         self.policy_statuses.remember(policy.uid(), status);
     }
 
+    /// When the status of a policy was written last, if that is not long ago.
+    pub fn policy_written(&self, policy: &LogRotationPolicy) -> Option<Instant> {
+        self.policy_statuses.at(policy.uid())
+    }
+
     /// The status of a destination as it was written or seen last.
     pub fn last_destination_status(&self, destination: &LogDestination) -> LogDestinationStatus {
         let written = self.destination_statuses.recent(destination.uid());
         written.or_else(|| destination.status.clone()).unwrap_or_default()
+    }
+
+    /// When the status of a destination was written last, if that is not long ago.
+    pub fn destination_written(&self, destination: &LogDestination) -> Option<Instant> {
+        self.destination_statuses.at(destination.uid())
     }
 
     /// The status of a destination was written.

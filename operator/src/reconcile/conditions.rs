@@ -111,6 +111,15 @@ pub fn news<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<&'a Conditi
     after.iter().filter(is_news).collect()
 }
 
+/// Whether anything but words and numbers is new.
+pub fn differ(before: &[Condition], after: &[Condition]) -> bool {
+    let essence = |condition: &Condition| {
+        let Condition { type_, status, reason, observed_generation, .. } = condition.clone();
+        (type_, status, reason, observed_generation)
+    };
+    !before.iter().map(essence).eq(after.iter().map(essence))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,5 +161,15 @@ mod tests {
         assert_eq!(news(&[unknown], &[right]), none);
         assert_eq!(news(&[], &[Finding::no("Ready", "Invalid", "a")]), none);
         assert_eq!(news(&[], &[Finding::no("ConfigDelivered", "LastGoodKept", "a")]), none);
+    }
+
+    #[test]
+    fn another_count_is_no_difference_and_another_generation_is() {
+        let made = |message: &str, generation| {
+            conditions(&[Finding::no("Connected", "Unreachable", message)], &[], Some(generation), at(0))
+        };
+        assert!(!differ(&made("1 of 2", 1), &made("2 of 2", 1)));
+        assert!(differ(&made("1 of 2", 1), &made("1 of 2", 2)));
+        assert!(differ(&[], &made("1 of 2", 1)));
     }
 }
