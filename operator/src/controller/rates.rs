@@ -43,7 +43,7 @@ impl Rates {
         Self {
             pushes: settings.pushes_per_second.map(Rate::new),
             events: Rate::new(EVENTS_PER_SECOND),
-            questions: Rate::new(schedule::MOST_PER_SECOND),
+            questions: Rate::new(schedule::ALL_PER_SECOND),
         }
     }
 }

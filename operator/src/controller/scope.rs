@@ -117,7 +117,8 @@ impl Scope {
     /// What goes on beside reconciling.
     fn start_rounds(&self, tasks: &mut JoinSet<()>, context: &Arc<Context>) {
         let (state, metrics) = (context.state.clone(), self.metrics.clone());
-        tasks.spawn(feedback::read::run(state.clone(), metrics.clone(), self.settings.feedback_interval));
+        let (rate, interval) = (self.rates.questions.clone(), self.settings.feedback_interval);
+        tasks.spawn(feedback::read::run(state.clone(), metrics.clone(), rate, interval));
         let repair = self.settings.repair.then(repair::History::default);
         tasks.spawn(look_for_bare_pods(self.api(), context.clone(), self.settings.clone(), repair));
         if let Some(rate) = &self.rates.pushes {

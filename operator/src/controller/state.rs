@@ -3,6 +3,7 @@
 //! In: what watches, sweeps and sidecars say. Out: answers, and the queues that follow from them. What always holds: one
 //! lock, held for moments and never over a wait; what changes leads to the policies and destinations it is about.
 
+mod asking; // E
 mod pushing; // E
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,17 +12,14 @@ use std::time::{Duration, Instant};
 
 use capstan_config::ConfigHash;
 use capstan_crds::destination::{LastError, SidecarCounts};
-use hyper::body::Bytes;
 use tokio::sync::Notify;
 
 use super::wanted::Wanted;
-use crate::feedback::read::Question;
-use crate::feedback::report::Report;
 use crate::feedback::schedule;
 use crate::pods::Key;
-use crate::pods::index::{Entry, Index, policies};
+use crate::pods::index::{Entry, Index};
 use crate::pods::missing::Bare;
-use crate::pods::record::{Pod, Stage};
+use crate::pods::record::Pod;
 use crate::reconcile::summary::{self, PodSummary};
 
 /// What is known of a policy since it was reconciled.
@@ -42,6 +40,8 @@ struct Inner {
     pods: Index,
     plans: BTreeMap<Key, Plan>,
     missing: BTreeMap<Key, BTreeSet<String>>,
+    /// Whose sidecar is asked when.
+    agenda: schedule::Agenda,
     /// Pods that could not be told what they should have.
     untold: BTreeMap<Key, pushing::Untold>,
 }
@@ -93,18 +93,9 @@ impl State {
         let key = pod.key.clone();
         let mut inner = self.lock();
         let before = inner.pods.get(&key).map(|entry| entry.pod.clone());
-        let running = pod.stage == Stage::Running && pod.address.is_some();
         let about = inner.pods.put(pod);
-        if let Some(entry) = inner.pods.get_mut(&key) {
-            let same = before.as_ref().filter(|before| before.uid == entry.pod.uid);
-            let started = same.is_none_or(|before| before.stage != Stage::Running);
-            if running && started {
-                entry.seen.due = Some(now + schedule::SOON);
-                self.due_changed.notify_one();
-            } else if !running && entry.seen.report.take().is_some() {
-                // Who does not run is not observed.
-                entry.seen.error = None;
-            }
+        if inner.ask_seen(&key, before.as_ref(), now) {
+            self.due_changed.notify_one();
         }
         drop(inner);
         if !about.is_empty() {
@@ -119,6 +110,7 @@ impl State {
         let mut inner = self.lock();
         let about = inner.pods.remove(key);
         inner.untold.remove(key);
+        inner.agenda.remove(key);
         drop(inner);
         self.policies.add(about);
     }
@@ -132,12 +124,7 @@ impl State {
         let mut pods = Vec::new();
         if new_hash {
             pods.extend(inner.pods.of_policy(policy).map(|entry| entry.pod.key.clone()));
-            for key in &pods {
-                let Some(entry) = inner.pods.get_mut(key) else { continue };
-                entry.seen.failures = 0;
-                // One that is being asked gets its turn when it has answered.
-                entry.seen.due = entry.seen.due.map(|_| now + schedule::SOON);
-            }
+            inner.ask_planned(&pods, now);
             self.due_changed.notify_one();
         }
         drop(inner);
@@ -151,75 +138,6 @@ impl State {
     pub fn policy_gone(&self, policy: &Key) {
         let plan = self.lock().plans.remove(policy).unwrap_or_default();
         self.destinations.add(plan.destinations.into_iter().map(|name| Key::new(&policy.namespace, name)));
-    }
-
-    /// A sidecar whose time to be asked has come; else when the next one's comes, if there is one.
-    pub fn take_due(&self, now: Instant) -> Result<Question, Option<Instant>> {
-        let mut inner = self.lock();
-        let ready = |entry: &&Entry| entry.pod.stage == Stage::Running && entry.pod.address.is_some();
-        let next = inner.pods.all().filter(ready).filter_map(|entry| Some((entry.seen.due?, &entry.pod.key)));
-        let (due, key) = next.min().ok_or(None)?;
-        if due > now {
-            return Err(Some(due));
-        }
-        let key = key.clone();
-        let entry = inner.pods.get_mut(&key).ok_or(None)?;
-        entry.seen.due = None;
-        let Pod { key, uid, address, .. } = entry.pod.clone();
-        Ok(Question { key, uid, address: address.unwrap_or_default() })
-    }
-
-    /// A sidecar has answered, or not.
-    pub fn answered(
-        &self,
-        question: &Question,
-        answer: Result<Bytes, String>,
-        now: Instant,
-        interval: Duration,
-    ) {
-        let mut inner = self.lock();
-        let pods = inner.pods.len();
-        let Inner { pods: index, plans, .. } = &mut *inner;
-        let Some(entry) = index.get_mut(&question.key).filter(|entry| entry.pod.uid == question.uid) else {
-            return;
-        };
-        let namespace = &question.key.namespace;
-        let plan = |policy: &str| plans.get(&Key::new(namespace, policy));
-        let patience = |log: &str| {
-            let known = log.split_once('/').and_then(|(policy, log)| plan(policy)?.patience.get(log));
-            known.copied().unwrap_or(capstan_config::defaults::REOPEN_TIMEOUT)
-        };
-        let read = answer.and_then(|json| Report::read(&json, patience));
-        let current = read.as_ref().is_ok_and(|report| {
-            entry.pod.policies.iter().all(|policy| {
-                let wanted = plan(policy).and_then(|plan| plan.hash.as_ref()).map(ConfigHash::as_str);
-                let has = report.policies.get(policy).and_then(|policy| policy.hash.as_deref());
-                wanted.is_none() || wanted == has
-            })
-        });
-        let seen = &mut entry.seen;
-        seen.failures = if current { 0 } else { seen.failures.saturating_add(1) };
-        seen.due = Some(now + schedule::pause(seen.failures, interval, pods));
-        let before = (seen.report.take(), seen.error.take());
-        let (report, error) = match read {
-            Ok(mut report) => {
-                report.keep_times_of(before.0.as_ref().unwrap_or(&Report::default()));
-                (Some(report), None)
-            }
-            Err(error) => (None, Some(error)),
-        };
-        let news = before.0 != report || before.1 != error || seen.failures == summary::REFUSALS;
-        (seen.report, seen.error) = (report, error);
-        let about: Vec<Key> = policies(&entry.pod).collect();
-        let named = about.iter().filter_map(|policy| plans.get(policy)).flat_map(|plan| &plan.destinations);
-        let destinations: BTreeSet<Key> = named.map(|name| Key::new(namespace, name)).collect();
-        drop(inner);
-        // The question is back in the queue, which may be shorter than the one that is waited for.
-        self.due_changed.notify_one();
-        if news {
-            self.policies.add(about);
-            self.destinations.add(destinations);
-        }
     }
 
     /// Pods without a sidecar were looked for; returns those that were not known yet.

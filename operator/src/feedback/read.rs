@@ -16,11 +16,11 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+use super::schedule::{self, Lane};
 use crate::controller::metrics::Metrics;
+use crate::controller::rates::Rate;
 use crate::controller::state::State;
 
-/// Questions at once.
-const CONCURRENCY: usize = 16;
 /// How long a sidecar may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest answer that is read, in bytes: a sidecar with a thousand files has about 300 KiB.
@@ -29,14 +29,31 @@ const LONGEST_ANSWER: usize = 2 << 20;
 type Http = Client<HttpConnector, Empty<Bytes>>;
 
 /// Asks until dropped. `interval` is how often a sidecar is asked that has nothing new.
-pub async fn run(state: Arc<State>, metrics: Arc<Metrics>, interval: Duration) {
+pub async fn run(state: Arc<State>, metrics: Arc<Metrics>, rate: Arc<Rate>, interval: Duration) {
+    let expiry = async {
+        loop {
+            tokio::time::sleep(interval).await;
+            state.expire(Instant::now(), interval);
+        }
+    };
+    tokio::select! {
+        () = expiry => {}
+        () = ask_all(&state, &metrics, &rate, interval) => {}
+    }
+}
+
+async fn ask_all(state: &State, metrics: &Metrics, rate: &Rate, interval: Duration) {
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(PATIENCE));
     // Connections to ten thousand pods are not kept.
     let http: Http = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-    let due = stream::unfold(state.clone(), |state| async move { Some((next(&state).await, state)) });
-    let (http, state, metrics) = (&http, &state, &metrics);
-    due.for_each_concurrent(CONCURRENCY, |question| async move {
+    let due = stream::unfold((), |()| async move {
+        let question = next(state).await;
+        rate.turn().await;
+        Some((question, ()))
+    });
+    let http = &http;
+    due.for_each_concurrent(schedule::AT_ONCE, |question| async move {
         let answer = match tokio::time::timeout(PATIENCE, ask(http, &question.address)).await {
             Ok(answer) => answer,
             Err(_) => Err(format!("it did not answer within {} s", PATIENCE.as_secs())),
@@ -56,6 +73,8 @@ pub struct Question {
     pub uid: String,
     /// Its address.
     pub address: String,
+    /// Why it is asked.
+    pub lane: Lane,
 }
 
 /// The next sidecar to ask, once its time has come.

@@ -1,12 +1,23 @@
 //! What a sidecar says in `/status`, as far as conditions are made of it.
 //!
 //! In: JSON. Out: a [`Report`]. What always holds: nothing in it changes while nothing happens, so that equal reports
-//! mean that there is nothing to write; a field that an older sidecar does not have is unknown and not false.
+//! mean that there is nothing to write; a field that an older sidecar does not have is unknown and not false; what is
+//! kept is small and about the pod's own policies, since anything may answer on a pod's port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use capstan_config::defaults::REOPEN_TIMEOUT;
 use serde::Deserialize;
+
+use super::bounded;
+
+/// The longest message that is kept, in characters.
+const LONGEST_MESSAGE: usize = 512;
+/// The longest name, in bytes: a policy has 55, and a log or destination comes with it.
+const LONGEST_NAME: usize = 320;
+/// The most logs of a pod.
+const MOST_LOGS: usize = 256;
 
 /// What is known of one sidecar.
 #[derive(Clone, Debug, Default)]
@@ -15,10 +26,23 @@ pub struct Observation {
     pub report: Option<Report>,
     /// Why it could not be asked.
     pub error: Option<String>,
-    /// How often in a row it was asked in vain, or had not yet what it should have.
+    /// When it was asked last.
+    pub at: Option<Instant>,
+    /// How often in a row it had not yet what it should have.
     pub failures: u32,
-    /// When to ask again; `None` while it is being asked.
-    pub due: Option<Instant>,
+    /// How often in a row it was asked in vain.
+    pub unreached: u32,
+}
+
+/// What a pod's sidecar may speak of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Concern {
+    /// The policies that the pod names.
+    pub policies: BTreeSet<String>,
+    /// The destinations that these name, by the sidecar's names of them.
+    pub destinations: BTreeSet<String>,
+    /// How long the app of a log (`policy/log`) may take to reopen, where that is set.
+    pub patience: BTreeMap<String, Duration>,
 }
 
 /// What a sidecar says.
@@ -72,8 +96,11 @@ pub struct Failure {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Document {
+    #[serde(deserialize_with = "bounded::map")]
     policies: BTreeMap<String, PolicyReport>,
+    #[serde(deserialize_with = "bounded::list")]
     streams: Vec<StreamDocument>,
+    #[serde(deserialize_with = "bounded::map")]
     destinations: BTreeMap<String, DestinationDocument>,
 }
 
@@ -82,7 +109,9 @@ struct Document {
 struct StreamDocument {
     log: String,
     path: String,
+    #[serde(deserialize_with = "bounded::list")]
     held: Vec<HeldDocument>,
+    #[serde(deserialize_with = "bounded::map")]
     lag: BTreeMap<String, LagDocument>,
 }
 
@@ -108,18 +137,18 @@ struct DestinationDocument {
 }
 
 impl Report {
-    /// Reads what a sidecar says. `patience` is how long the app of a log (`policy/log`) may take to reopen.
+    /// Reads what a sidecar says, and keeps what it may speak of.
     ///
     /// # Errors
     /// Why it cannot be read.
-    pub fn read(json: &[u8], patience: impl Fn(&str) -> Duration) -> Result<Self, String> {
+    pub fn read(json: &[u8], concern: &Concern) -> Result<Self, String> {
         let document: Document =
             serde_json::from_slice(json).map_err(|error| format!("its status cannot be read: {error}"))?;
         let mut logs: BTreeMap<String, LogReport> = BTreeMap::new();
         for stream in &document.streams {
             let log = logs.entry(stream.log.clone()).or_default();
             log.files += 1;
-            let patience = patience(&stream.log).as_secs();
+            let patience = concern.patience.get(&stream.log).unwrap_or(&REOPEN_TIMEOUT).as_secs();
             if stream.held.iter().any(|held| held.seconds > patience) {
                 log.held.get_or_insert_with(|| stream.path.clone());
             }
@@ -131,7 +160,27 @@ impl Report {
         let destinations = document.destinations.iter();
         let destinations =
             destinations.map(|(name, each)| (name.clone(), destination(each, lags(name)))).collect();
-        Ok(Self { policies: document.policies, logs, destinations })
+        let mut report = Self { policies: document.policies, logs, destinations };
+        report.keep_only(concern);
+        Ok(report)
+    }
+
+    fn keep_only(&mut self, concern: &Concern) {
+        let Self { policies, logs, destinations } = self;
+        policies.retain(|policy, _| concern.policies.contains(policy));
+        destinations.retain(|name, _| concern.destinations.contains(name));
+        let mut kept = 0;
+        logs.retain(|name, _| {
+            let own = name.split_once('/').is_some_and(|(policy, _)| concern.policies.contains(policy));
+            let keeps = own && name.len() <= LONGEST_NAME && kept < MOST_LOGS;
+            kept += usize::from(keeps);
+            keeps
+        });
+        let failures = destinations.values_mut().filter_map(|destination| destination.failing.as_mut());
+        let failures = failures.flat_map(|failure| [&mut failure.message, &mut failure.since]);
+        let policies = policies.values_mut().flat_map(|policy| [policy.hash.as_mut(), policy.error.as_mut()]);
+        let held = logs.values_mut().map(|log| log.held.as_mut());
+        policies.chain(held).flatten().chain(failures).for_each(cut);
     }
 
     /// Keeps the first time of an error that is still the same, so that trying again is no news.
@@ -164,20 +213,53 @@ fn destination(document: &DestinationDocument, lags: bool) -> DestinationReport 
     }
 }
 
+fn cut(text: &mut String) {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_MESSAGE) {
+        text.truncate(end);
+        text.shrink_to_fit();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
 
+    fn concern() -> Concern {
+        let name = |name: &str| BTreeSet::from([name.to_owned()]);
+        Concern { policies: name("web"), destinations: name("central"), patience: BTreeMap::new() }
+    }
+
     fn read(document: &Value) -> Report {
-        Report::read(document.to_string().as_bytes(), |_| Duration::from_secs(30)).unwrap()
+        Report::read(document.to_string().as_bytes(), &concern()).unwrap()
+    }
+
+    #[test]
+    fn of_what_an_impostor_says_little_is_kept() {
+        let long = "ä".repeat(5000);
+        let logs =
+            (0..1000).map(|log| format!("web/{log}")).chain(["other/log".into(), format!("web/{long}")]);
+        let held = json!({ "log": "web/0", "path": long, "held": [{ "seconds": 99 }] });
+        let streams: Vec<Value> =
+            std::iter::once(held).chain(logs.map(|log| json!({ "log": log }))).collect();
+        let failing = json!({ "lastError": long, "lastErrorAt": long });
+        let report = read(&json!({
+            "policies": { "web": { "hash": long, "error": long }, "other": {} },
+            "streams": streams,
+            "destinations": { "central": failing, "other": failing },
+        }));
+        assert_eq!((report.policies.len(), report.logs.len(), report.destinations.len()), (1, 256, 1));
+        let policy = &report.policies["web"];
+        let failure = report.destinations["central"].failing.clone().unwrap();
+        let texts = [&policy.hash, &policy.error, &report.logs["web/0"].held, &Some(failure.message)];
+        assert!(texts.iter().all(|text| text.as_ref().is_some_and(|text| text.chars().count() == 512)));
     }
 
     #[test]
     fn an_older_sidecar_says_less() {
         assert_eq!(read(&json!({ "version": "0.1.0", "more": [] })), Report::default());
-        assert!(Report::read(b"<html>", |_| Duration::ZERO).unwrap_err().contains("cannot be read"));
+        assert!(Report::read(b"<html>", &concern()).unwrap_err().contains("cannot be read"));
     }
 
     #[test]

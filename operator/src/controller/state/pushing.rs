@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Inner, State};
 use crate::pods::Key;
+use crate::pods::record::Pod;
 
 /// How long a pod that may not be told its configuration is left alone.
 const REFUSED: Duration = Duration::from_secs(600);
@@ -21,6 +22,14 @@ pub(super) struct Untold {
     until: Instant,
 }
 
+impl Inner {
+    /// The annotation that a pod should have, if it has another one.
+    pub(super) fn hashes(&self, pod: &Pod) -> Option<String> {
+        let plan = |policy: &str| self.plans.get(&Key::new(&pod.key.namespace, policy));
+        pod.new_hashes(|policy| plan(policy)?.hash.as_ref())
+    }
+}
+
 impl State {
     /// Pods may have to be told their configuration.
     pub(super) fn push(&self, pods: impl IntoIterator<Item = Key>) {
@@ -34,8 +43,7 @@ impl State {
     pub fn new_hashes(&self, key: &Key, now: Instant) -> Option<String> {
         let inner = self.lock();
         let pod = &inner.pods.get(key)?.pod;
-        let plan = |policy: &str| inner.plans.get(&Key::new(&key.namespace, policy));
-        let hashes = pod.new_hashes(|policy| plan(policy)?.hash.as_ref())?;
+        let hashes = inner.hashes(pod)?;
         let untold = inner.untold.get(key).filter(|untold| untold.hashes == hashes && now < untold.until);
         let Some(until) = untold.map(|untold| untold.until) else { return Some(hashes) };
         drop(inner);

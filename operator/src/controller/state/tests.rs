@@ -1,7 +1,11 @@
 //! What leads to what.
 
+use std::time::Duration;
+
+use hyper::body::Bytes;
+
 use super::*;
-use crate::pods::record::PodPart;
+use crate::pods::record::{PodPart, Stage};
 
 const INTERVAL: Duration = Duration::from_secs(30);
 
@@ -189,6 +193,83 @@ fn an_answer_of_a_pod_that_was_replaced_counts_for_nothing() {
     state.answered(&question, answer(OLD), now, INTERVAL);
     assert_eq!(state.summary(&policy(), &plan(OLD)).counts.up_to_date, 0);
     assert!(state.take_due(now + schedule::SOON).is_ok(), "the successor is asked");
+}
+
+#[test]
+fn a_sidecar_that_cannot_be_reached_is_asked_ever_more_rarely_even_about_something_new() {
+    let state = State::default();
+    let mut now = Instant::now();
+    state.planned(&policy(), plan(OLD), now);
+    state.pod_seen(pod("a", Stage::Running), now);
+    now += schedule::SOON;
+    let mut pauses = Vec::new();
+    for _ in 0..12 {
+        let question = state.take_due(now).unwrap();
+        state.answered(&question, Err("it could not be reached".to_owned()), now, INTERVAL);
+        let due = state.take_due(now).unwrap_err().unwrap();
+        pauses.push((due - now).as_secs());
+        now = due;
+    }
+    assert_eq!(pauses[..4], [0, 1, 2, 4]);
+    assert_eq!(pauses[11], 240);
+    state.planned(&policy(), plan(NEW), now - INTERVAL);
+    assert_eq!(state.take_due(now - INTERVAL).unwrap_err(), Some(now));
+    let question = state.take_due(now).unwrap();
+    state.answered(&question, answer(NEW), now, INTERVAL);
+    assert_eq!(state.take_due(now).unwrap_err(), Some(now + INTERVAL), "it can be reached again");
+}
+
+#[test]
+fn a_sidecar_is_asked_once_it_has_an_address_and_again_with_another_one() {
+    let state = State::default();
+    let now = Instant::now();
+    let at = |address: Option<&str>| Pod { address: address.map(str::to_owned), ..pod("a", Stage::Running) };
+    state.pod_seen(at(None), now);
+    assert_eq!(state.take_due(now + INTERVAL).unwrap_err(), None);
+    for address in ["10.0.0.1", "10.0.0.2"] {
+        state.pod_seen(at(Some(address)), now);
+        assert_eq!(state.take_due(now + schedule::SOON).unwrap().address, address);
+    }
+}
+
+#[test]
+fn many_pods_are_asked_as_they_are_told() {
+    let state = State::default();
+    let now = Instant::now();
+    state.planned(&policy(), plan(OLD), now);
+    for number in 0..1000 {
+        state.pod_seen(pod(&format!("web-{number:03}"), Stage::Running), now);
+    }
+    while let Ok(question) = state.take_due(now + schedule::SOON) {
+        state.answered(&question, answer(OLD), now, INTERVAL);
+    }
+    state.planned(&policy(), plan(NEW), now);
+    let soon = now + schedule::SOON;
+    assert_eq!(state.take_due(soon).unwrap().key.name, "web-000");
+    assert_eq!(
+        state.take_due(soon).unwrap_err(),
+        Some(soon + Duration::from_millis(20)),
+        "the next one's turn"
+    );
+    state.pod_seen(Pod { hashes: Some(format!("web={NEW}")), ..pod("web-999", Stage::Running) }, now);
+    assert_eq!(state.take_due(soon).unwrap().key.name, "web-999", "it was told");
+}
+
+#[test]
+fn what_was_said_long_ago_counts_no_more() {
+    let state = State::default();
+    let now = Instant::now();
+    state.planned(&policy(), plan(OLD), now);
+    state.pod_seen(pod("a", Stage::Running), now);
+    let question = state.take_due(now + schedule::SOON).unwrap();
+    state.answered(&question, answer(OLD), now, INTERVAL);
+    let observed = || state.summary(&policy(), &plan(OLD)).observed;
+    state.expire(now + INTERVAL * 3, INTERVAL);
+    assert_eq!(observed(), 1);
+    drain(&state.policies);
+    state.expire(now + INTERVAL * 3 + schedule::SOON, INTERVAL);
+    assert_eq!(observed(), 0);
+    assert_eq!(drain(&state.policies), ["shop/web"]);
 }
 
 #[test]
