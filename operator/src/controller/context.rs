@@ -122,6 +122,17 @@ impl Context {
         Some(found.0.as_ref().ok()?.object_ref(&()))
     }
 
+    /// Whether there is such a policy, readable or not.
+    pub fn has_policy(&self, key: &Key) -> bool {
+        self.policies.get(&ObjectRef::new(&key.name).within(&key.namespace)).is_some()
+    }
+
+    /// A policy is gone.
+    pub fn forget(&self, policy: &Key) {
+        self.state.policy_gone(policy);
+        self.metrics.forget(policy);
+    }
+
     /// How many policies send to a destination.
     pub fn users(&self, destination: &Key) -> usize {
         self.users_of(destination).len()

@@ -139,6 +139,11 @@ impl Scope {
                 let Ok(policy) = &object.0 else { return Ok(Action::await_change()) };
                 let started = Instant::now();
                 let outcome = reconcile::policy(policy, &context).await;
+                let key = Key::of(policy);
+                // Deleted meanwhile: what was learned of it came after it was forgotten.
+                if !context.has_policy(&key) {
+                    context.forget(&key);
+                }
                 finish(POLICY, outcome, started, &context)
             })
         };

@@ -12,7 +12,9 @@ use std::time::Instant;
 use capstan_config::names::CONFIG_MAP_PREFIX;
 use capstan_crds::{LogDestination, LogRotationPolicy};
 use futures::{Stream, StreamExt};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use kube::api::{Api, ObjectMeta, PartialObjectMeta};
 use kube::core::DeserializeGuard;
@@ -27,7 +29,11 @@ use super::metrics::Metrics;
 use crate::events::{self, Level, Telling};
 use crate::names;
 use crate::pods::Key;
-use crate::pods::record::{LeftBehind, Pod, PodPart};
+use crate::pods::record::{LeftBehind, Pod, PodPart, Warning};
+
+/// How old something may be that is told although it was there before we looked: nobody leads for a moment when the
+/// leader changes.
+const NEWS: SignedDuration = SignedDuration::from_secs(60);
 
 /// An object that may be unreadable.
 pub type Guarded<K> = DeserializeGuard<K>;
@@ -73,10 +79,7 @@ pub async fn policies(
 ) {
     follow(api, writer, &context.metrics, |change| match change {
         Change::New(policy) => context.state.policies.add([policy]),
-        Change::Gone(policy) => {
-            context.state.policy_gone(&policy);
-            context.metrics.forget(&policy);
-        }
+        Change::Gone(policy) => context.forget(&policy),
         Change::Listed => {}
     })
     .await;
@@ -193,15 +196,13 @@ pub fn all_policies(context: &Context) -> Vec<Key> {
 pub async fn config_maps(api: Api<PartialObjectMeta<ConfigMap>>, context: Arc<Context>) {
     let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
     let mut events = pin!(stream);
-    let mut complete = false;
     while let Some(event) = next(&mut events, "ConfigMap", &context.metrics).await {
         match event {
             Event::Apply(object) | Event::Delete(object) => {
                 context.state.policies.add(about_config_map(&context, &object));
             }
-            // The first list is read before anything is reconciled. After a later one, everybody looks again.
-            Event::InitDone if complete => context.state.policies.add(all_policies(&context)),
-            Event::InitDone => complete = true,
+            // Nobody waits for the first list, either: what changed before it may have been reconciled as it was.
+            Event::InitDone => context.state.policies.add(all_policies(&context)),
             Event::Init | Event::InitApply(_) => {}
         }
     }
@@ -218,37 +219,51 @@ fn about_config_map(context: &Context, object: &PartialObjectMeta<ConfigMap>) ->
 /// Injected pods. They come whole over the wire, since their metadata alone has neither address nor what a sidecar left
 /// behind, which is there for a moment only; what is kept of them is small.
 pub async fn pods(api: Api<PodPart>, context: Arc<Context>, complete: watch::Sender<bool>) {
+    // What a sidecar left behind is counted for its policies, so these come first. An error means that their watch has
+    // ended, and then so do we.
+    drop(context.policies.wait_until_ready().await);
+    let mut since = Some(Timestamp::now() - NEWS);
     let config = watcher::Config::default().labels(&format!("{}=true", names::INJECTED)).page_size(200);
     let stream = watcher::watcher(api, config).default_backoff();
     let mut events = pin!(stream);
     while let Some(event) = next(&mut events, "Pod", &context.metrics).await {
         match event {
-            Event::Apply(part) | Event::InitApply(part) => see(&context, &part),
+            Event::Apply(part) | Event::InitApply(part) => see(&context, &part, since),
             Event::Delete(part) => {
                 // The last words are often in the last state only.
-                see(&context, &part);
+                see(&context, &part, since);
                 context.state.pod_gone(&Key::of(&part));
             }
             Event::Init => context.state.pods_begin(),
             Event::InitDone => {
                 context.state.pods_complete();
+                since = None;
                 complete.send_replace(true);
             }
         }
     }
 }
 
-fn see(context: &Context, part: &PodPart) {
+/// Whether something is news. In the first list, what is older than `since` was told by who led before.
+fn is_news(at: Option<&Time>, since: Option<Timestamp>) -> bool {
+    since.is_none_or(|since| at.is_some_and(|at| at.0 >= since))
+}
+
+fn see(context: &Context, part: &PodPart, since: Option<Timestamp>) {
     let pod = Pod::read(part);
+    let created = is_news(part.metadata.creation_timestamp.as_ref(), since);
     let before = context.state.pod_seen(pod.clone(), Instant::now());
     let before = before.filter(|before| before.uid == pod.uid);
     let warnings = before.as_ref().map(|before| &before.warnings);
-    for warning in pod.warnings.iter().filter(|warning| warnings.is_none_or(|known| !known.contains(warning)))
-    {
+    let is_new = |warning: &&Warning| warnings.map_or(created, |known| !known.contains(warning));
+    for warning in pod.warnings.iter().filter(is_new) {
         context.tell(about(&pod, &warning.reason, "Inject", warning.message.clone(), String::new()));
     }
     if let Some(left) = &pod.left_behind
-        && before.is_none_or(|before| before.left_behind.as_ref() != Some(left))
+        && before.map_or_else(
+            || is_news(left.at.as_ref(), since),
+            |before| before.left_behind.as_ref() != Some(left),
+        )
     {
         last_words(context, &pod, left);
     }
@@ -327,5 +342,15 @@ mod tests {
             known.listed(key(name), &meta(name, generation));
         }
         assert_eq!(told(known.finish()), [""; 0], "a list that was broken off says nothing");
+    }
+
+    #[test]
+    fn who_begins_to_lead_tells_only_what_is_recent() {
+        let at = |second| Time(Timestamp::from_second(second).unwrap());
+        let since = Some(at(100).0);
+        assert!(is_news(Some(&at(100)), since));
+        assert!(!is_news(Some(&at(99)), since));
+        assert!(!is_news(None, since), "nobody knows");
+        assert!(is_news(Some(&at(99)), None), "it has happened while we looked");
     }
 }
