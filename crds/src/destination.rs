@@ -72,7 +72,7 @@ pub struct LogDestinationStatus {
 pub struct SidecarCounts {
     /// Those that were asked and answered.
     pub observed: i64,
-    /// Those of them with a connection, or nothing to send and no error.
+    /// Those of them with a connection, or with all that they sent confirmed.
     pub connected: i64,
     /// Those of them that cannot reach it.
     pub failing: i64,

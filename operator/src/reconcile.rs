@@ -17,9 +17,10 @@ pub mod write; // E
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use capstan_config::Config;
+use capstan_config::{Config, ConfigHash};
 use capstan_crds::LogRotationPolicy;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
 
 use crate::controller::context::Context;
 use crate::controller::state::Plan;
@@ -65,30 +66,54 @@ impl ReconcileError {
 /// The step that failed.
 pub async fn policy(policy: &LogRotationPolicy, context: &Context) -> Result<(), ReconcileError> {
     let key = Key::of(policy);
+    let before = context.last_status(policy);
     let fetched = fetch::all(&context.client, policy, |key| context.destination(key))
         .await
         .map_err(ReconcileError::Fetch)?;
     let validated = validate::policy(policy, &fetched.destinations);
-    let delivery = match &validated {
-        Ok(validated) => {
-            let desired = build::objects(policy, validated);
-            let existing = fetched.existing.as_ref();
-            apply::objects(&context.client, &key.name, &validated.hash, desired, existing)
-                .await
-                .map_err(ReconcileError::Apply)?
-        }
-        Err(_) => apply::kept(fetched.existing.as_ref(), &key.name),
-    };
+    let last = before.config_hash.as_deref().and_then(|hash| hash.parse().ok());
+    let (delivery, refused) = deliver(policy, &validated, fetched.existing, last, context).await?;
     let plan = plan(policy, validated.as_ref().ok(), &delivery);
     context.state.planned(&key, plan.clone(), Instant::now());
-    let pods = context.state.summary(&key, &plan);
+    let pods = context.state.summary(&key, &plan, status::missing(&before));
     context.metrics.counted(&key, &pods.counts);
-    let problems: &[Problem] = validated.as_ref().err().map(Vec::as_slice).unwrap_or_default();
-    let seen = status::Seen { problems, delivery: &delivery, pods: &pods };
-    let before = context.last_status(policy);
-    let after =
-        status::policy(&policy.spec, policy.metadata.generation, &before.conditions, &seen, Timestamp::now());
-    write::policy_status(context, policy, &before, after).await.map_err(ReconcileError::Status)
+    let generation = policy.metadata.generation;
+    if conditions::are_early(context.leading(), pods.unasked > 0, before.observed_generation, generation) {
+        context.postpone_policy(key);
+    } else {
+        let problems: &[Problem] = validated.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+        let seen = status::Seen { problems, delivery: &delivery, pods: &pods };
+        let after = status::policy(&policy.spec, generation, &before.conditions, &seen, Timestamp::now());
+        write::policy_status(context, policy, &before, after).await.map_err(ReconcileError::Status)?;
+    }
+    refused.map_or(Ok(()), |error| Err(ReconcileError::Apply(error)))
+}
+
+/// Applies what is valid; else says what stays. A refusal of the API server is told in the status, and is an error too,
+/// so that it is tried again. `last` is what was delivered last.
+async fn deliver(
+    policy: &LogRotationPolicy,
+    validated: &Result<Validated, Vec<Problem>>,
+    existing: Result<Option<ConfigMap>, kube::Error>,
+    last: Option<ConfigHash>,
+    context: &Context,
+) -> Result<(Delivery, Option<kube::Error>), ReconcileError> {
+    let name = Key::of(policy).name;
+    let delivery = match (existing, validated) {
+        (Err(error), _) => Err(error),
+        (Ok(existing), Ok(validated)) => {
+            let desired = build::objects(policy, validated);
+            apply::objects(&context.client, &name, &validated.hash, desired, existing.as_ref()).await
+        }
+        (Ok(existing), Err(_)) => Ok(apply::kept(existing.as_ref(), &name, last.clone())),
+    };
+    match delivery {
+        Ok(delivery) => Ok((delivery, None)),
+        Err(error) => match apply::refusal(&error) {
+            Some(message) => Ok((Delivery::Refused { message, last }, Some(error))),
+            None => Err(ReconcileError::Apply(error)),
+        },
+    }
 }
 
 /// What the rest of the controller should know of a policy.

@@ -139,7 +139,7 @@ fn everything() -> impl Strategy<Value = (LogRotationPolicy, Found)> {
             let found = |(name, spec): (String, Value)| {
                 let destination = LogDestination::new(&name, serde_json::from_value(spec).unwrap());
                 let authority = Some(Ok("-----BEGIN CERTIFICATE-----".to_owned()));
-                (name, Some(FoundDestination { destination: Arc::new(destination), authority }))
+                (name, Ok(FoundDestination { destination: Arc::new(destination), authority }))
             };
             (LogRotationPolicy::new(&name, spec), destinations.into_iter().map(found).collect())
         })

@@ -1,6 +1,6 @@
 //! What reconciling needs beside the object: a client, what is watched, what is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use super::state::State;
 use super::watches::Guarded;
 use crate::events::Telling;
 use crate::pods::Key;
+use crate::reconcile::fetch::Lookup;
+use crate::reconcile::validate::Absent;
 use crate::references;
 
 /// How long what was written counts more than what is watched, which may lag behind.
@@ -71,6 +73,17 @@ pub struct Context {
     destination_statuses: Written<LogDestinationStatus>,
     /// How often in a row an object could not be reconciled.
     failures: Mutex<BTreeMap<(&'static str, Key), u32>>,
+    began: Instant,
+    postponed: Mutex<Postponed>,
+}
+
+/// Objects whose status is left as it was written before we led, until their sidecars were asked.
+#[derive(Debug, Default)]
+pub struct Postponed {
+    /// Policies.
+    pub policies: BTreeSet<Key>,
+    /// Destinations.
+    pub destinations: BTreeSet<Key>,
 }
 
 impl Context {
@@ -94,7 +107,29 @@ impl Context {
             policy_statuses,
             destination_statuses,
             failures: Mutex::default(),
+            began: Instant::now(),
+            postponed: Mutex::default(),
         }
+    }
+
+    /// How long we lead.
+    pub fn leading(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The status of a policy is looked at again when sidecars had the time to answer.
+    pub fn postpone_policy(&self, policy: Key) {
+        self.postponed.lock().unwrap_or_else(PoisonError::into_inner).policies.insert(policy);
+    }
+
+    /// The status of a destination is looked at again when sidecars had the time to answer.
+    pub fn postpone_destination(&self, destination: Key) {
+        self.postponed.lock().unwrap_or_else(PoisonError::into_inner).destinations.insert(destination);
+    }
+
+    /// What was postponed.
+    pub fn take_postponed(&self) -> Postponed {
+        std::mem::take(&mut self.postponed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// An object could not be reconciled: returns when to try again.
@@ -110,10 +145,13 @@ impl Context {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&(kind, key));
     }
 
-    /// A destination, if it is there and can be read.
-    pub fn destination(&self, key: &Key) -> Option<Arc<LogDestination>> {
-        let found = self.destinations.get(&ObjectRef::new(&key.name).within(&key.namespace))?;
-        found.0.as_ref().ok().map(|destination| Arc::new(destination.clone()))
+    /// A destination, or why it cannot be looked at.
+    pub fn destination(&self, key: &Key) -> Lookup {
+        let found = self.destinations.get(&ObjectRef::new(&key.name).within(&key.namespace));
+        match &found.ok_or(Absent::Missing)?.0 {
+            Ok(destination) => Ok(Arc::new(destination.clone())),
+            Err(error) => Err(Absent::Unreadable(error.error.clone())),
+        }
     }
 
     /// A policy, as Events name it.

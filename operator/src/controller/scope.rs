@@ -16,7 +16,7 @@ use kube::{Api, Client, Resource};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::context::Context;
+use super::context::{Context, Postponed};
 use super::metrics::Metrics;
 use super::rates::{Rate, Rates};
 use super::state::State;
@@ -24,7 +24,9 @@ use super::watches::{self, Guarded};
 use super::{Settings, wanted::Wanted};
 use crate::events::{self, Level, Telling};
 use crate::feedback;
+use crate::pods::missing::Bare;
 use crate::pods::{Key, missing, push, repair};
+use crate::reconcile::conditions::ASKING;
 use crate::reconcile::{self, ReconcileError};
 
 const POLICY: &str = "LogRotationPolicy";
@@ -117,10 +119,14 @@ impl Scope {
     /// What goes on beside reconciling.
     fn start_rounds(&self, tasks: &mut JoinSet<()>, context: &Arc<Context>) {
         let (state, metrics) = (context.state.clone(), self.metrics.clone());
+        tasks.spawn(look_at_postponed(context.clone()));
         let (rate, interval) = (self.rates.questions.clone(), self.settings.feedback_interval);
         tasks.spawn(feedback::read::run(state.clone(), metrics.clone(), rate, interval));
-        let repair = self.settings.repair.then(repair::History::default);
-        tasks.spawn(look_for_bare_pods(self.api(), context.clone(), self.settings.clone(), repair));
+        let (found, bare) = watch::channel(Vec::new());
+        tasks.spawn(look_for_bare_pods(self.api(), context.clone(), self.settings.clone(), found));
+        if self.settings.repair {
+            tasks.spawn(repair::run(bare));
+        }
         if let Some(rate) = &self.rates.pushes {
             tasks.spawn(push::run(self.client.clone(), state, metrics, rate.clone()));
         }
@@ -226,22 +232,33 @@ async fn write_events(client: Client, instance: String, rate: Arc<Rate>, mut tol
     }
 }
 
-/// Looks for pods without a sidecar, again and again.
+/// Looks again at what was postponed, once sidecars had the time to answer. Those that did have led there by themselves.
+async fn look_at_postponed(context: Arc<Context>) {
+    // A moment longer, for those that are being decided about.
+    let rest = ASKING.saturating_sub(context.leading()) + Duration::from_secs(1);
+    tokio::time::sleep(rest).await;
+    let Postponed { policies, destinations } = context.take_postponed();
+    context.state.policies.add(policies);
+    context.state.destinations.add(destinations);
+    // What ends would end everything.
+    std::future::pending::<()>().await;
+}
+
+/// Looks for pods without a sidecar, again and again, and leaves them in `found` for whoever may repair them.
 async fn look_for_bare_pods(
     api: Api<Pod>,
     context: Arc<Context>,
     settings: Settings,
-    mut repair: Option<repair::History>,
+    found: watch::Sender<Vec<Bare>>,
 ) {
+    let mut failures = 0;
     loop {
         match missing::sweep(&api).await {
             Ok(bare) => {
+                failures = 0;
                 let bare = missing::of_served(&context.client, bare, &settings.excluded).await;
                 context.metrics.swept("ok");
-                if let Some(history) = &mut repair {
-                    repair::run(&context.client, history, &bare).await;
-                }
-                for pod in context.state.swept(bare) {
+                for pod in context.state.swept(bare.clone()) {
                     context.tell(Telling {
                         about: events::pod(&pod.key, &pod.uid),
                         level: Level::Warning,
@@ -251,12 +268,14 @@ async fn look_for_bare_pods(
                         occurrence: String::new(),
                     });
                 }
+                found.send_replace(bare);
             }
             Err(error) => {
+                failures += 1;
                 context.metrics.swept("error");
                 tracing::warn!(error = %events::causes(&error), "the search for pods without a sidecar broke off");
             }
         }
-        tokio::time::sleep(settings.sweep_interval).await;
+        tokio::time::sleep(missing::pause(failures, settings.sweep_interval)).await;
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use capstan_config::ConfigHash;
-use capstan_crds::destination::{LastError, SidecarCounts};
+use capstan_crds::destination::LastError;
 use tokio::sync::Notify;
 
 use super::wanted::Wanted;
@@ -20,7 +20,7 @@ use crate::pods::Key;
 use crate::pods::index::{Entry, Index};
 use crate::pods::missing::Bare;
 use crate::pods::record::Pod;
-use crate::reconcile::summary::{self, PodSummary};
+use crate::reconcile::summary::{self, DestinationSummary, PodSummary};
 
 /// What is known of a policy since it was reconciled.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,7 +39,8 @@ pub struct Plan {
 struct Inner {
     pods: Index,
     plans: BTreeMap<Key, Plan>,
-    missing: BTreeMap<Key, BTreeSet<String>>,
+    /// Pods without a sidecar, by policy; `None` until somebody has looked.
+    missing: Option<BTreeMap<Key, BTreeSet<String>>>,
     /// Whose sidecar is asked when.
     agenda: schedule::Agenda,
     /// Pods that could not be told what they should have.
@@ -142,25 +143,29 @@ impl State {
 
     /// Pods without a sidecar were looked for; returns those that were not known yet.
     pub fn swept(&self, bare: Vec<Bare>) -> Vec<Bare> {
-        let mut inner = self.lock();
-        let known: BTreeSet<String> = inner.missing.values().flatten().cloned().collect();
-        let before = std::mem::take(&mut inner.missing);
+        let mut missing: BTreeMap<Key, BTreeSet<String>> = BTreeMap::new();
         for pod in &bare {
             for policy in &pod.policies {
                 let policy = Key::new(&pod.key.namespace, policy);
-                inner.missing.entry(policy).or_default().insert(pod.uid.clone());
+                missing.entry(policy).or_default().insert(pod.uid.clone());
             }
         }
-        let changed = |policy: &&Key| before.get(*policy) != inner.missing.get(*policy);
-        let about: BTreeSet<Key> =
-            before.keys().chain(inner.missing.keys()).filter(changed).cloned().collect();
+        let mut inner = self.lock();
+        // That nobody is missing is news, too, if nobody has looked before.
+        let first = inner.missing.is_none().then(|| inner.plans.keys().cloned().collect());
+        let before = inner.missing.replace(missing.clone()).unwrap_or_default();
+        let known: BTreeSet<String> = before.values().flatten().cloned().collect();
+        let changed = |policy: &&Key| before.get(*policy) != missing.get(*policy);
+        let mut about: BTreeSet<Key> = first.unwrap_or_default();
+        about.extend(before.keys().chain(missing.keys()).filter(changed).cloned());
         drop(inner);
         self.policies.add(about);
         bare.into_iter().filter(|pod| !known.contains(&pod.uid)).collect()
     }
 
-    /// What the pods of a policy amount to.
-    pub fn summary(&self, policy: &Key, plan: &Plan) -> PodSummary {
+    /// What the pods of a policy amount to. `missing` is how many had no sidecar when somebody looked last, which counts
+    /// until we have looked.
+    pub fn summary(&self, policy: &Key, plan: &Plan, missing: Option<i64>) -> PodSummary {
         let inner = self.lock();
         let question = summary::Question {
             policy: &policy.name,
@@ -168,23 +173,32 @@ impl State {
             secrets: plan.secrets.clone(),
             destinations: plan.destinations.clone(),
         };
-        let missing = inner.missing.get(policy).map_or(0, BTreeSet::len);
+        let found = |all: &BTreeMap<Key, BTreeSet<String>>| all.get(policy).map_or(0, BTreeSet::len);
+        let found = inner.missing.as_ref().map(found);
+        let missing = match found {
+            Some(found) => i64::try_from(found).ok(),
+            // These are counted by themselves below.
+            None => missing.map(|all| (all - inner.pods.labelled_only(policy)).max(0)),
+        };
         summary::of_policy(&question, inner.pods.of_policy(policy), missing)
     }
 
-    /// What the sidecars that send to a destination amount to.
-    pub fn destination_summary(&self, destination: &Key) -> (SidecarCounts, Option<LastError>) {
+    /// What the sidecars that send to a destination amount to; `told` is the failure that its status has.
+    pub fn destination_summary(&self, destination: &Key, told: Option<&LastError>) -> DestinationSummary {
         let inner = self.lock();
         let senders = inner.plans.iter().filter(|(policy, plan)| {
             policy.namespace == destination.namespace && plan.destinations.contains(&destination.name)
         });
         let mut seen = BTreeSet::new();
+        let mut policies = 0;
         let entries: Vec<(&Entry, &str)> = senders
+            .inspect(|_| policies += 1)
             .flat_map(|(policy, _)| inner.pods.of_policy(policy).map(|entry| (entry, policy.name.as_str())))
             // A pod with two such policies sends once.
             .filter(|(entry, _)| seen.insert(&entry.pod.key))
             .collect();
-        summary::of_destination(&destination.name, entries.into_iter())
+        let summary = summary::of_destination(&destination.name, entries.into_iter(), told);
+        DestinationSummary { policies, ..summary }
     }
 }
 

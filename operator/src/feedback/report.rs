@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use capstan_config::defaults::REOPEN_TIMEOUT;
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::bounded;
@@ -78,10 +79,23 @@ pub struct LogReport {
 /// A destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DestinationReport {
-    /// Whether there is a connection.
-    pub connected: bool,
+    /// How far lines get.
+    pub link: Link,
     /// What keeps lines from arriving, and since when.
     pub failing: Option<Failure>,
+}
+
+/// How far lines get on their way to a destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// Nothing was sent yet, and nothing waits.
+    #[default]
+    Idle,
+    /// Lines wait, and there was no connection yet.
+    Connecting,
+    /// There is a connection, or an earlier one ended with a confirmation. Which of both changes with every connection,
+    /// and would be news each time.
+    Works,
 }
 
 /// What keeps lines from arriving.
@@ -183,17 +197,47 @@ impl Report {
         policies.chain(held).flatten().chain(failures).for_each(cut);
     }
 
-    /// Keeps the first time of an error that is still the same, so that trying again is no news.
-    pub fn keep_times_of(&mut self, before: &Report) {
+    /// Keeps the first failure of a destination as it was written while it goes on, so that trying again is no news. What
+    /// was said of another configuration is not kept.
+    pub fn keep_failures_of(&mut self, before: &Report) {
+        let hashes = |report: &Report| {
+            report.policies.iter().map(|(name, it)| (name.clone(), it.hash.clone())).collect::<Vec<_>>()
+        };
+        if hashes(self) != hashes(before) {
+            return;
+        }
         for (name, destination) in &mut self.destinations {
             let known = before.destinations.get(name).and_then(|before| before.failing.as_ref());
             if let (Some(failing), Some(known)) = (&mut destination.failing, known)
-                && failing.message == known.message
+                && known.goes_on_as(failing)
             {
-                failing.since.clone_from(&known.since);
+                failing.clone_from(known);
             }
         }
     }
+}
+
+/// How long the words of a failure stay, even if it is told in others: a name with several addresses, of which some
+/// refuse and some are silent, would else be told anew at every attempt.
+const WORDS_STAY: Duration = Duration::from_secs(600);
+
+impl Failure {
+    /// Whether a later failure says nothing that is worth telling.
+    pub fn goes_on_as(&self, later: &Failure) -> bool {
+        let time = |text: &str| text.parse::<Timestamp>().ok();
+        let passed = time(&self.since)
+            .zip(time(&later.since))
+            .is_none_or(|(first, now)| now.duration_since(first).unsigned_abs() >= WORDS_STAY);
+        !passed || words(&self.message) == words(&later.message)
+    }
+}
+
+/// The words of a message without digits and order: addresses come in any order, and ports and counts change.
+fn words(message: &str) -> Vec<&str> {
+    let split = message.split(|letter: char| !letter.is_alphabetic());
+    let mut words: Vec<&str> = split.filter(|word| !word.is_empty()).collect();
+    words.sort_unstable();
+    words
 }
 
 /// A destination fails if there is no connection, something waits for it or nothing was ever confirmed, and its error
@@ -207,10 +251,12 @@ fn destination(document: &DestinationDocument, lags: bool) -> DestinationReport 
     let failing =
         last_error.as_ref().filter(|_| !connected && newer && (lags || last_confirmed_at.is_none()));
     let since = last_error_at.clone().unwrap_or_default();
-    DestinationReport {
-        connected: *connected,
-        failing: failing.map(|message| Failure { message: message.clone(), since }),
-    }
+    let link = match () {
+        () if *connected || last_confirmed_at.is_some() => Link::Works,
+        () if lags => Link::Connecting,
+        () => Link::Idle,
+    };
+    DestinationReport { link, failing: failing.map(|message| Failure { message: message.clone(), since }) }
 }
 
 fn cut(text: &mut String) {
@@ -304,16 +350,48 @@ mod tests {
     }
 
     #[test]
-    fn the_same_error_again_is_no_news() {
-        let at = |time: &str, message: &str| {
+    fn a_link_works_once_there_was_a_connection_or_a_confirmation() {
+        let with = |destination: Value, bytes: u64| {
+            let stream = json!({ "log": "web/access", "lag": { "central": { "bytes": bytes } } });
+            let report = read(&json!({ "streams": [stream], "destinations": { "central": destination } }));
+            report.destinations["central"].link
+        };
+        assert_eq!(with(json!({}), 0), Link::Idle);
+        assert_eq!(with(json!({}), 9), Link::Connecting);
+        assert_eq!(with(json!({ "connected": true }), 9), Link::Works);
+        let confirmed = json!({ "connected": false, "lastConfirmedAt": "2026-11-21T00:00:00Z" });
+        assert_eq!([with(confirmed.clone(), 0), with(confirmed, 9)], [Link::Works; 2], "between connections");
+    }
+
+    /// What is told of an error, if `first` was told before and `later` is the case `minutes` later.
+    fn told(first: &str, later: &str, minutes: u64) -> String {
+        let at = |minutes: u64, message: &str| {
+            let time = format!("2026-11-21T00:{minutes:02}:00Z");
             read(&json!({ "destinations": { "central": { "lastError": message, "lastErrorAt": time } } }))
         };
-        let first = at("2026-11-21T00:00:01Z", "refused");
-        let mut again = at("2026-11-21T00:00:09Z", "refused");
-        again.keep_times_of(&first);
-        assert_eq!(again, first);
-        let mut other = at("2026-11-21T00:00:09Z", "timed out");
-        other.keep_times_of(&first);
-        assert_ne!(other, first);
+        let (first, mut later) = (at(1, first), at(1 + minutes, later));
+        later.keep_failures_of(&first);
+        later.destinations["central"].failing.clone().unwrap().message
+    }
+
+    #[test]
+    fn a_failure_that_goes_on_is_told_in_its_first_words() {
+        let (one, other) =
+            ("10.0.0.1: refused; 10.0.0.2: timed out", "10.0.0.2: timed out; 10.0.0.1: refused");
+        assert_eq!(told(one, other, 0), one);
+        assert_eq!(told(one, other, 30), one, "only the order is another");
+        assert_eq!(told("refused", "timed out", 9), "refused", "the next attempt may say the first again");
+        assert_eq!(told("refused", "timed out", 10), "timed out");
+    }
+
+    #[test]
+    fn what_fails_with_another_configuration_is_told_at_once() {
+        let with = |hash: &str, message: &str| {
+            read(&json!({ "policies": { "web": { "hash": hash } }, "destinations": { "central": {
+                "lastError": message, "lastErrorAt": "2026-11-21T00:00:01Z" } } }))
+        };
+        let mut later = with("fedcba9876543210", "expired");
+        later.keep_failures_of(&with("0123456789abcdef", "refused"));
+        assert_eq!(later, with("fedcba9876543210", "expired"));
     }
 }

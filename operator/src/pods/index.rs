@@ -90,6 +90,11 @@ impl Index {
         self.by_policy.get(policy).into_iter().flatten().filter_map(|key| self.entries.get(key))
     }
 
+    /// How many pods name a policy, have the label of injected ones, and miss the sidecar.
+    pub fn labelled_only(&self, policy: &Key) -> i64 {
+        self.of_policy(policy).map(|entry| i64::from(entry.pod.is_bare())).sum()
+    }
+
     /// All pods.
     pub fn all(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()

@@ -5,18 +5,27 @@
 //! get a sidecar, nobody misses one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
 use kube::api::{Api, ListParams, ObjectMeta, PartialObjectMeta};
 
 use super::Key;
 use super::record::{policies, warnings};
+use crate::inject::annotations;
 use crate::names;
+
+/// What owns the pods that kubelet makes from files.
+pub const NODE: &str = "Node";
 
 /// Pods in a page.
 const PAGE: u32 = 500;
+
+/// The pause after a sweep that broke off; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
 
 /// A pod without a sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +77,14 @@ pub async fn sweep(api: &Api<Pod>) -> Result<Vec<Bare>, kube::Error> {
     }
 }
 
+/// How long until the next sweep; `failures` is how many in a row broke off.
+pub fn pause(failures: u32, interval: Duration) -> Duration {
+    match failures.checked_sub(1) {
+        None => interval,
+        Some(more) => FIRST_PAUSE.saturating_mul(1 << more.min(16)).min(interval),
+    }
+}
+
 /// Leaves out pods of namespaces that the webhook is not called for: those excluded, and those labelled so.
 pub async fn of_served(client: &Client, bare: Vec<Bare>, excluded: &BTreeSet<String>) -> Vec<Bare> {
     let mut served: BTreeMap<String, bool> = BTreeMap::new();
@@ -105,13 +122,11 @@ fn wants_none(namespace: &ObjectMeta) -> bool {
 fn bare(pod: &PartialObjectMeta<Pod>) -> Option<Bare> {
     let annotations = pod.metadata.annotations.as_ref()?;
     let policies = policies(annotations);
-    let unwanted = annotations.get(names::INJECT).is_some_and(|value| value == "false");
-    if policies.is_empty() || unwanted || pod.metadata.deletion_timestamp.is_some() {
+    if policies.is_empty() || pod.metadata.deletion_timestamp.is_some() || wants_to_be_left_alone(pod) {
         return None;
     }
     let (reason, message) = why(annotations);
-    let owners = pod.metadata.owner_references.iter().flatten();
-    let owner = owners.into_iter().find(|owner| owner.controller == Some(true));
+    let owner = controller(&pod.metadata);
     Some(Bare {
         key: Key::of(pod),
         uid: pod.metadata.uid.clone().unwrap_or_default(),
@@ -122,6 +137,18 @@ fn bare(pod: &PartialObjectMeta<Pod>) -> Option<Bare> {
         reason,
         message,
     })
+}
+
+/// Whether the pod refuses the sidecar, or kubelet made it from a file, so that nothing in it can be changed.
+fn wants_to_be_left_alone(pod: &PartialObjectMeta<Pod>) -> bool {
+    let metadata = pod.metadata.clone();
+    let is_mirror = metadata.annotations.iter().flatten().any(|(key, _)| key == names::MIRROR_POD)
+        || controller(&metadata).is_some_and(|owner| owner.kind == NODE);
+    is_mirror || annotations::refuses_injection(&Pod { metadata, ..Pod::default() })
+}
+
+fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
 fn why(annotations: &BTreeMap<String, String>) -> (String, String) {
@@ -157,6 +184,24 @@ mod tests {
             (missing.policies, missing.reason.as_str()),
             (["web".to_owned()].into(), "SidecarMissing")
         );
+    }
+
+    #[test]
+    fn a_pod_that_was_left_alone_at_admission_misses_nothing() {
+        let with =
+            |more: &str| found(&format!("annotations: {{ capstan.dev/policy: web, {more} }}")).is_none();
+        assert!(with("capstan.dev/inject: ' false '"), "read as at admission");
+        assert!(!with("capstan.dev/inject: 'no'"));
+        assert!(with("kubernetes.io/config.mirror: 0123"));
+        let node = "annotations: { capstan.dev/policy: web }, ownerReferences: [{ apiVersion: v1, kind: Node, name: n, \
+                    uid: n, controller: true }]";
+        assert_eq!(found(node), None);
+    }
+
+    #[test]
+    fn a_sweep_that_broke_off_is_begun_again_soon() {
+        let pause = |failures| pause(failures, Duration::from_secs(60)).as_secs();
+        assert_eq!([pause(0), pause(1), pause(2), pause(3), pause(4), pause(99)], [60, 10, 20, 40, 60, 60]);
     }
 
     #[test]

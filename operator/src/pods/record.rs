@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 
 use super::Key;
+use crate::inject::annotations;
 use crate::names;
 
 /// The part of a pod that is read. It comes whole over the wire; the rest is dropped while it is decoded.
@@ -79,6 +80,17 @@ pub enum Stage {
     Ended,
 }
 
+/// Whether a pod with the label of injected pods has the sidecar. A template may copy the label of a running pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sidecar {
+    /// It has.
+    Present,
+    /// It should have.
+    Missing,
+    /// It has not, and wants none.
+    Unwanted,
+}
+
 /// Something that was not done as asked at injection.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Warning {
@@ -119,6 +131,8 @@ pub struct Pod {
     pub address: Option<String>,
     /// How far it is.
     pub stage: Stage,
+    /// Whether it has what its label speaks of.
+    pub sidecar: Sidecar,
     /// Capstan's directories that its sidecar mounts.
     pub mounts: BTreeSet<String>,
     /// What was not done as asked.
@@ -148,6 +162,11 @@ impl Pod {
         let none = BTreeMap::new();
         let annotations = metadata.annotations.as_ref().unwrap_or(&none);
         let sidecar = spec.init_containers.iter().find(|container| container.name == contract::CONTAINER);
+        let present = match sidecar {
+            Some(_) => Sidecar::Present,
+            None if refuses(metadata) => Sidecar::Unwanted,
+            None => Sidecar::Missing,
+        };
         let mounts = sidecar.iter().flat_map(|sidecar| &sidecar.volume_mounts).map(|mount| &mount.mount_path);
         let state =
             status.init_container_statuses.iter().find(|container| container.name == contract::CONTAINER);
@@ -159,15 +178,25 @@ impl Pod {
             hashes: annotations.get(contract::CONFIG_HASH_ANNOTATION).cloned(),
             address: status.pod_ip.clone(),
             stage: stage(metadata, status, state),
+            sidecar: present,
             mounts: mounts.filter(|path| path.starts_with("/etc/capstan/")).cloned().collect(),
-            warnings: warnings(annotations),
+            warnings: if present == Sidecar::Missing { vec![only_labelled()] } else { warnings(annotations) },
             trouble: state.and_then(trouble),
             left_behind,
         }
     }
 
-    /// Whether it counts among the pods of its policies.
+    /// Whether it counts among the pods of its policies that have a sidecar.
     pub fn counts(&self) -> bool {
+        self.sidecar == Sidecar::Present && self.lives()
+    }
+
+    /// Whether it counts among those that miss one, though its label says otherwise.
+    pub fn is_bare(&self) -> bool {
+        self.sidecar == Sidecar::Missing && self.lives()
+    }
+
+    fn lives(&self) -> bool {
         matches!(self.stage, Stage::Waiting | Stage::Running)
     }
 
@@ -190,6 +219,22 @@ impl Pod {
         }
         let text = wanted.to_string();
         (self.counts() && text != self.hashes.as_deref().unwrap_or_default()).then_some(text)
+    }
+}
+
+fn refuses(metadata: &ObjectMeta) -> bool {
+    annotations::refuses_injection(&FullPod { metadata: metadata.clone(), ..FullPod::default() })
+}
+
+/// A copy of an injected pod's labels: the sweep for pods without a sidecar passes over it.
+fn only_labelled() -> Warning {
+    Warning {
+        reason: "SidecarMissing".to_owned(),
+        message: format!(
+            "the pod has label {} but no container {}; remove the label where the pod is made, and the new one gets it",
+            names::INJECTED,
+            contract::CONTAINER
+        ),
     }
 }
 
@@ -304,8 +349,29 @@ status: {status}"
             found.new_hashes(|_| Some(&new)).as_deref(),
             Some("audit=fedcba9876543210,web=fedcba9876543210")
         );
+        let bare = Pod { sidecar: Sidecar::Missing, ..found };
+        assert_eq!(bare.new_hashes(|_| Some(&new)), None, "there is no sidecar to read it");
         let ended = pod("{ capstan.dev/policy: web }", "{ phase: Failed }");
         assert_eq!(ended.new_hashes(|_| Some(&new)), None, "who reads it?");
+    }
+
+    #[test]
+    fn a_label_alone_is_no_sidecar() {
+        let labelled = |more: &str| {
+            let yaml = format!(
+                "metadata: {{ namespace: shop, name: a, uid: a, annotations: {{ capstan.dev/policy: web {more} }} }}"
+            );
+            Pod::read(&serde_yaml_ng::from_str(&yaml).unwrap())
+        };
+        let unwanted = labelled(", capstan.dev/inject: 'false'");
+        assert!(!unwanted.counts() && !unwanted.is_bare() && unwanted.warnings.is_empty());
+        let labelled = labelled("");
+        assert!(!labelled.counts() && labelled.is_bare());
+        assert_eq!(labelled.warnings[0].reason, "SidecarMissing");
+        let ended = Pod { stage: Stage::Ended, ..labelled };
+        assert!(!ended.counts() && !ended.is_bare());
+        let whole = pod("{}", "{}");
+        assert!(whole.counts() && !whole.is_bare());
     }
 
     #[test]

@@ -5,14 +5,18 @@
 //! whose new pod came up without.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::Eviction;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions};
 use kube::Client;
-use kube::api::{Api, EvictParams, PostParams};
+use kube::api::{Api, PostParams};
 use serde_json::json;
+use tokio::sync::watch;
 
-use super::missing::Bare;
+use super::missing::{Bare, NODE};
 use crate::{names, probe_pod};
 
 /// What was evicted, by the identity of its owner.
@@ -27,7 +31,7 @@ impl History {
     pub fn plan<'a>(&mut self, bare: &'a [Bare]) -> Vec<&'a Bare> {
         let mut owners: BTreeMap<&str, Vec<&Bare>> = BTreeMap::new();
         for pod in bare.iter().filter(|pod| pod.never_injected) {
-            let owner = pod.owner.as_ref().filter(|owner| owner.kind != "Job");
+            let owner = pod.owner.as_ref().filter(|owner| !["Job", NODE].contains(&owner.kind.as_str()));
             if let Some(owner) = owner {
                 owners.entry(&owner.uid).or_default().push(pod);
             }
@@ -54,9 +58,30 @@ impl History {
     }
 }
 
-/// Evicts what should be evicted; returns how many were.
-pub async fn run(client: &Client, history: &mut History, bare: &[Bare]) -> usize {
-    let mut count = 0;
+/// Repairs what each sweep leaves in `found`, one pod after the other, while sweeps go on.
+pub async fn run(mut found: watch::Receiver<Vec<Bare>>) {
+    let mut history = History::default();
+    while found.changed().await.is_ok() {
+        let bare = found.borrow_and_update().clone();
+        match impatient().await {
+            Ok(client) => evict(&client, &mut history, &bare).await,
+            Err(error) => tracing::warn!(%error, "no pod without a sidecar is evicted"),
+        }
+    }
+    // What ends would end everything; who sends has ended, or we are dropped together.
+    std::future::pending::<()>().await;
+}
+
+/// A client that takes a no for an answer. The one for everything else asks again 15 times in minutes, also where a
+/// budget for disruption says no.
+async fn impatient() -> Result<Client, Box<dyn Error + Send + Sync>> {
+    let mut config = kube::Config::infer().await?;
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}
+
+/// Evicts what should be evicted.
+async fn evict(client: &Client, history: &mut History, bare: &[Bare]) {
     let mut works = BTreeMap::new();
     for pod in history.plan(bare) {
         let namespace = pod.key.namespace.as_str();
@@ -72,17 +97,35 @@ pub async fn run(client: &Client, history: &mut History, bare: &[Bare]) -> usize
             continue;
         }
         let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        match api.evict(&pod.key.name, &EvictParams::default()).await {
+        let (name, params) = (&pod.key.name, PostParams::default());
+        let answer: Result<serde_json::Value, _> =
+            api.create_subresource("eviction", name, &params, &eviction(pod)).await;
+        match answer {
             Ok(_) => {
                 tracing::info!(pod = %pod.key, "evicted, since it has no sidecar");
                 history.evicted(pod, Timestamp::now());
-                count += 1;
             }
             // A budget for disruption says no, or the pod is gone: the next sweep sees.
             Err(error) => tracing::info!(pod = %pod.key, %error, "not evicted"),
         }
     }
-    count
+}
+
+/// The request. It holds the pod's identity: one of the same name may have taken its place since the sweep. The client's
+/// own way of evicting does not send that as the API server reads it.
+fn eviction(pod: &Bare) -> Eviction {
+    let preconditions = Preconditions { uid: Some(pod.uid.clone()), ..Preconditions::default() };
+    Eviction {
+        metadata: ObjectMeta {
+            name: Some(pod.key.name.clone()),
+            namespace: Some(pod.key.namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        delete_options: Some(DeleteOptions {
+            preconditions: Some(preconditions),
+            ..DeleteOptions::default()
+        }),
+    }
 }
 
 /// Asks the API server for a pod without making it, and looks whether it has the sidecar.
@@ -143,6 +186,7 @@ mod tests {
             bare("job", Some(("Job", "j")), 0),
             bare("web-1", Some(("ReplicaSet", "w")), 0),
             bare("web-2", Some(("ReplicaSet", "w")), 0),
+            bare("static", Some(("Node", "n")), 0),
             bare("db-0", Some(("StatefulSet", "d")), 0),
             Bare { never_injected: false, ..bare("host", Some(("DaemonSet", "h")), 0) },
         ];
@@ -159,6 +203,18 @@ mod tests {
         let replaced = [bare("web-2", owner, 0), bare("web-3", owner, 101)];
         assert_eq!(names(&mut history, &replaced), [""; 0]);
         assert_eq!(names(&mut history, &pods[1..]), [""; 0], "never again");
+    }
+
+    #[test]
+    fn only_the_pod_that_was_found_is_evicted_and_not_its_successor() {
+        let request = serde_json::to_value(eviction(&bare("db-0", None, 0))).unwrap();
+        let expected = json!({
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": { "name": "db-0", "namespace": "shop" },
+            "deleteOptions": { "preconditions": { "uid": "db-0" } },
+        });
+        assert_eq!(request, expected);
     }
 
     #[test]

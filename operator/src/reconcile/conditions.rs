@@ -3,6 +3,8 @@
 //! In: what is so now, and what was said before. Out: conditions, and which of them have changed. What always holds: the
 //! time of a transition changes only with the status, and a condition that says the same is the same.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -89,10 +91,20 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
+/// How long a new leader may take to ask the sidecars before it says that it does not know.
+pub const ASKING: Duration = Duration::from_secs(15);
+
+/// Whether it is too early to write conditions: whoever led before has written them of this generation, and somebody who
+/// may still say that nothing has changed was not asked yet.
+pub fn are_early(leading: Duration, unasked: bool, written: Option<i64>, generation: Option<i64>) -> bool {
+    unasked && leading < ASKING && written.is_some() && written == generation
+}
+
 /// Reasons that follow from those of another condition.
 const FOLLOWING: [&str; 2] = ["NothingDelivered", "LastGoodKept"];
 
-/// The conditions that should become Events: what has become wrong, or right again.
+/// The conditions that should become Events: what has become wrong, or right again. Other words for the same are told
+/// only of another generation: they hold counts and examples, which change all the time.
 pub fn news<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<&'a Condition> {
     let is_news = |condition: &&Condition| {
         let known = before.iter().find(|known| known.type_ == condition.type_);
@@ -100,8 +112,9 @@ pub fn news<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<&'a Conditi
             // The summary repeats the others, and what is kept follows from what was refused.
             _ if condition.type_ == "Ready" || FOLLOWING.contains(&condition.reason.as_str()) => false,
             (Some(known), "False") => {
-                (&known.status, &known.reason, &known.message)
-                    != (&condition.status, &condition.reason, &condition.message)
+                let edited = known.observed_generation != condition.observed_generation;
+                (&known.status, &known.reason) != (&condition.status, &condition.reason)
+                    || (edited && known.message != condition.message)
             }
             (None, "False") => true,
             (Some(known), "True") => known.status == "False",
@@ -139,21 +152,36 @@ mod tests {
     }
 
     #[test]
+    fn a_new_leader_asks_before_it_says_that_it_does_not_know() {
+        let (soon, late) = (Duration::from_secs(14), ASKING);
+        assert!(are_early(soon, true, Some(2), Some(2)));
+        assert!(!are_early(late, true, Some(2), Some(2)));
+        assert!(!are_early(soon, false, Some(2), Some(2)), "everybody was asked");
+        assert!(!are_early(soon, true, Some(1), Some(2)), "who has edited it waits for an answer");
+        assert!(!are_early(soon, true, None, None));
+    }
+
+    #[test]
     fn an_event_tells_what_became_wrong_or_right_again() {
-        let made = |findings: &[Finding]| conditions(findings, &[], None, at(0));
-        let news = |before: &[Finding], after: &[Finding]| {
-            let (before, after) = (made(before), made(after));
+        let made = |generation, findings: &[Finding]| conditions(findings, &[], Some(generation), at(0));
+        let between = |before: Vec<Condition>, after: Vec<Condition>| {
             news(&before, &after).into_iter().map(|it| it.reason.clone()).collect::<Vec<_>>()
         };
+        let news = |before: &[Finding], after: &[Finding]| between(made(1, before), made(1, after));
+        let edited = |before: &[Finding], after: &[Finding]| between(made(1, before), made(2, after));
         let wrong = Finding::no("Accepted", "Invalid", "a");
+        let reworded = Finding::no("Accepted", "Invalid", "b");
         let right = Finding::yes("Accepted", "Accepted", "");
         let unknown = Finding::unknown("Accepted", "NotObserved", "");
         let none: [String; 0] = [];
         assert_eq!(news(&[], std::slice::from_ref(&wrong)), ["Invalid"]);
         assert_eq!(news(std::slice::from_ref(&wrong), std::slice::from_ref(&wrong)), none);
+        assert_eq!(news(std::slice::from_ref(&wrong), std::slice::from_ref(&reworded)), none, "a count");
+        assert_eq!(edited(std::slice::from_ref(&wrong), std::slice::from_ref(&reworded)), ["Invalid"]);
+        assert_eq!(edited(std::slice::from_ref(&wrong), std::slice::from_ref(&wrong)), none);
         assert_eq!(
-            news(std::slice::from_ref(&wrong), &[Finding::no("Accepted", "Invalid", "b")]),
-            ["Invalid"]
+            news(std::slice::from_ref(&wrong), &[Finding::no("Accepted", "NotSupported", "a")]),
+            ["NotSupported"]
         );
         assert_eq!(news(std::slice::from_ref(&wrong), std::slice::from_ref(&right)), ["Accepted"]);
         assert_eq!(news(&[], std::slice::from_ref(&right)), none);

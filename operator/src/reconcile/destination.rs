@@ -5,7 +5,8 @@ use capstan_crds::{LogDestination, LogDestinationStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::conditions::{Finding, Truth, conditions};
+use super::conditions::{self, Finding, Truth};
+use super::summary::DestinationSummary;
 use super::validate::{self, Problem, Reason};
 use super::{ReconcileError, write};
 use crate::controller::context::Context;
@@ -18,10 +19,17 @@ use crate::pods::Key;
 pub async fn reconcile(destination: &LogDestination, context: &Context) -> Result<(), ReconcileError> {
     let key = Key::of(destination);
     let problems = validate::destination(&key.name, &destination.spec).err().unwrap_or_default();
-    let (sidecars, last_error) = context.state.destination_summary(&key);
-    let seen = Seen { problems: &problems, used_by: context.users(&key), sidecars, last_error };
-    let before = context.last_destination_status(destination);
     let generation = destination.metadata.generation;
+    let before = context.last_destination_status(destination);
+    // What was told of an earlier generation is no example for this one.
+    let told = before.last_error.as_ref().filter(|_| before.observed_generation == generation);
+    let sidecars = context.state.destination_summary(&key, told);
+    let seen = Seen { problems: &problems, used_by: context.users(&key), sidecars };
+    let unasked = seen.sidecars.unasked > 0 || seen.sidecars.policies < seen.used_by;
+    if conditions::are_early(context.leading(), unasked, before.observed_generation, generation) {
+        context.postpone_destination(key);
+        return Ok(());
+    }
     let after = status(generation, &before.conditions, &seen, Timestamp::now());
     write::destination_status(context, destination, &before, after).await.map_err(ReconcileError::Status)
 }
@@ -31,8 +39,7 @@ pub async fn reconcile(destination: &LogDestination, context: &Context) -> Resul
 struct Seen<'a> {
     problems: &'a [Problem],
     used_by: usize,
-    sidecars: SidecarCounts,
-    last_error: Option<LastError>,
+    sidecars: DestinationSummary,
 }
 
 fn status(
@@ -45,10 +52,10 @@ fn status(
     findings.push(ready(&findings));
     LogDestinationStatus {
         observed_generation: generation,
-        conditions: conditions(&findings, before, generation, now),
+        conditions: conditions::conditions(&findings, before, generation, now),
         used_by: i64::try_from(seen.used_by).ok(),
-        sidecars: Some(seen.sidecars),
-        last_error: seen.last_error.clone(),
+        sidecars: Some(seen.sidecars.counts),
+        last_error: seen.sidecars.last_error.clone(),
     }
 }
 
@@ -65,8 +72,9 @@ fn accepted(problems: &[Problem]) -> Finding {
 
 fn connected(seen: &Seen) -> Finding {
     const KIND: &str = "Connected";
-    let SidecarCounts { observed, connected, failing } = seen.sidecars;
-    if let Some(LastError { pod, message, .. }) = seen.last_error.as_ref().filter(|_| failing > 0) {
+    let DestinationSummary { counts, connecting, last_error, .. } = &seen.sidecars;
+    let SidecarCounts { observed, connected, failing } = counts;
+    if let Some(LastError { pod, message, .. }) = last_error {
         let message =
             format!("{failing} of {observed} sidecars cannot reach it, such as that of pod {pod}: {message}");
         return Finding::no(KIND, "Unreachable", message);
@@ -74,18 +82,30 @@ fn connected(seen: &Seen) -> Finding {
     if seen.used_by == 0 {
         return Finding::unknown(KIND, "NotUsed", "no policy sends to it");
     }
-    if observed == 0 {
+    if *observed == 0 {
         return Finding::unknown(KIND, "NotObserved", "no sidecar has said anything of it yet");
     }
-    Finding::yes(KIND, "Connected", format!("{connected} of {observed} sidecars report no trouble with it"))
+    let message =
+        format!("{connected} of {observed} sidecars have a connection, or had all they sent confirmed");
+    match () {
+        () if *connecting > 0 => Finding::unknown(KIND, "Connecting", format!("{message}; others begin to")),
+        () if connected < observed => {
+            Finding::unknown(KIND, "Idle", format!("{message}; others have had nothing to send yet"))
+        }
+        () => Finding::yes(KIND, "Connected", message),
+    }
 }
+
+/// Reasons for not knowing that leave nothing to be desired.
+const NO_MATTER: [&str; 2] = ["NotUsed", "Idle"];
 
 fn ready(findings: &[Finding]) -> Finding {
     const KIND: &str = "Ready";
     let same = |finding: &Finding| Finding { kind: KIND, ..finding.clone() };
     let wrong = findings.iter().find(|finding| finding.truth == Truth::False);
-    let unknown =
-        || findings.iter().find(|finding| finding.truth == Truth::Unknown && finding.reason != "NotUsed");
+    let matters =
+        |finding: &&Finding| finding.truth == Truth::Unknown && !NO_MATTER.contains(&finding.reason);
+    let unknown = || findings.iter().find(matters);
     wrong.or_else(unknown).map_or_else(
         || Finding::yes(KIND, "Accepted", "it can be used, and nobody reports trouble with it"),
         same,
@@ -102,18 +122,24 @@ mod tests {
         (ready.status, ready.reason)
     }
 
+    fn said(observed: i64, connected: i64, connecting: i64) -> DestinationSummary {
+        let counts = SidecarCounts { observed, connected, failing: 0 };
+        DestinationSummary { counts, connecting, ..DestinationSummary::default() }
+    }
+
     #[test]
     fn a_destination_is_as_ready_as_was_observed() {
-        let fresh = Seen { problems: &[], used_by: 0, sidecars: SidecarCounts::default(), last_error: None };
+        let fresh = Seen { problems: &[], used_by: 0, sidecars: said(0, 0, 0) };
         assert_eq!(ready_of(&fresh), ("True".into(), "Accepted".into()));
         let used = Seen { used_by: 1, ..fresh.clone() };
         assert_eq!(ready_of(&used), ("Unknown".into(), "NotObserved".into()));
-        let good = Seen { sidecars: SidecarCounts { observed: 2, connected: 2, failing: 0 }, ..used.clone() };
+        let good = Seen { sidecars: said(2, 2, 0), ..used.clone() };
         assert_eq!(ready_of(&good), ("True".into(), "Accepted".into()));
         let last_error =
             Some(LastError { pod: "web-0".into(), message: "refused".into(), time: String::new() });
-        let sidecars = SidecarCounts { observed: 2, connected: 1, failing: 1 };
-        let bad = Seen { sidecars, last_error, ..used };
+        let counts = SidecarCounts { observed: 2, connected: 1, failing: 1 };
+        let sidecars = DestinationSummary { counts, last_error, ..DestinationSummary::default() };
+        let bad = Seen { sidecars, ..used };
         assert_eq!(ready_of(&bad), ("False".into(), "Unreachable".into()));
         assert_eq!(
             connected(&bad).message,
@@ -122,5 +148,18 @@ mod tests {
         let problems = validate::destination("a", &serde_json::from_str("{}").unwrap()).unwrap_err();
         let invalid = Seen { problems: &problems, ..fresh };
         assert_eq!(ready_of(&invalid), ("False".into(), "Invalid".into()));
+    }
+
+    #[test]
+    fn a_sidecar_that_has_sent_nothing_is_not_connected_and_nothing_is_wrong() {
+        let of = |sidecars: DestinationSummary| {
+            let seen = Seen { problems: &[], used_by: 1, sidecars };
+            let connected = connected(&seen);
+            (connected.truth, connected.reason, ready_of(&seen).0)
+        };
+        assert_eq!(of(said(2, 1, 0)), (Truth::Unknown, "Idle", "True".into()));
+        assert_eq!(of(said(2, 0, 0)), (Truth::Unknown, "Idle", "True".into()));
+        assert_eq!(of(said(3, 1, 1)), (Truth::Unknown, "Connecting", "Unknown".into()));
+        assert_eq!(of(said(2, 2, 0)), (Truth::True, "Connected", "True".into()));
     }
 }

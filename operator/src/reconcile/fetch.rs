@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::Api;
 
-use super::validate::{Found, FoundDestination};
+use super::apply::refusal;
+use super::validate::{Absent, Found, FoundDestination};
 use crate::pods::Key;
 use crate::references;
 
@@ -17,9 +18,12 @@ use crate::references;
 pub struct Fetched {
     /// The destinations that it names.
     pub destinations: Found,
-    /// The ConfigMap that has the name of its own.
-    pub existing: Option<ConfigMap>,
+    /// The ConfigMap that has the name of its own; an error is a refusal to tell.
+    pub existing: Result<Option<ConfigMap>, kube::Error>,
 }
+
+/// Looks a destination up: it may be absent, or there and unreadable.
+pub type Lookup = Result<Arc<LogDestination>, Absent>;
 
 /// Reads what a policy refers to. `find` looks a destination up in what is watched.
 ///
@@ -28,22 +32,25 @@ pub struct Fetched {
 pub async fn all(
     client: &Client,
     policy: &LogRotationPolicy,
-    find: impl Fn(&Key) -> Option<Arc<LogDestination>>,
+    find: impl Fn(&Key) -> Lookup,
 ) -> Result<Fetched, kube::Error> {
     let key = Key::of(policy);
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), &key.namespace);
     let mut destinations = Found::new();
     for name in references::destinations(&policy.spec) {
         let found = match find(&Key::new(&key.namespace, name)) {
-            Some(destination) => {
+            Ok(destination) => {
                 let authority = authority(&api, &destination).await?;
-                Some(FoundDestination { destination, authority })
+                Ok(FoundDestination { destination, authority })
             }
-            None => None,
+            Err(absent) => Err(absent),
         };
         destinations.insert(name.to_owned(), found);
     }
-    let existing = api.get_opt(&names::config_map(&key.name)).await?;
+    let existing = match api.get_opt(&names::config_map(&key.name)).await {
+        Err(error) if refusal(&error).is_none() => return Err(error),
+        existing => existing,
+    };
     Ok(Fetched { destinations, existing })
 }
 
@@ -53,8 +60,14 @@ async fn authority(
     destination: &LogDestination,
 ) -> Result<Option<Result<String, String>>, kube::Error> {
     let Some(key) = references::authority(&destination.spec) else { return Ok(None) };
-    let found = api.get_opt(&key.name.0).await?;
-    Ok(Some(pem(found.as_ref(), &key.name.0, &key.key.0)))
+    let found = match api.get_opt(&key.name.0).await {
+        Ok(found) => pem(found.as_ref(), &key.name.0, &key.key.0),
+        Err(error) => {
+            let refusal = refusal(&error).ok_or(error)?;
+            Err(format!("ConfigMap {:?} may not be read: {refusal}", key.name.0))
+        }
+    };
+    Ok(Some(found))
 }
 
 /// The PEM in a ConfigMap, or what is wrong.

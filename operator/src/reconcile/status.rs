@@ -3,6 +3,7 @@
 //! What always holds: what was not observed is `Unknown`; `Ready` is true only if nothing is false or unknown that
 //! matters, and takes the reason of the first that does.
 
+use capstan_config::ConfigHash;
 use capstan_crds::{LogRotationPolicySpec, LogRotationPolicyStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -45,6 +46,15 @@ pub fn policy(
         config_hash: seen.delivery.hash().map(ToString::to_string),
         pods: Some(seen.pods.counts),
     }
+}
+
+/// The reason of `Ready` while nobody has looked for pods without a sidecar.
+const NOT_SEARCHED: &str = "NotSearched";
+
+/// How many pods of a policy had no sidecar by its status, if somebody had looked.
+pub fn missing(before: &LogRotationPolicyStatus) -> Option<i64> {
+    let looked = !before.conditions.iter().any(|condition| condition.reason == NOT_SEARCHED);
+    before.pods.filter(|_| looked).map(|pods| pods.missing)
 }
 
 fn sentences<'a>(problems: impl Iterator<Item = &'a Problem>) -> String {
@@ -103,6 +113,11 @@ fn delivered(seen: &Seen) -> Finding {
                 format!("there is a ConfigMap {name:?} that is not Capstan's; rename or delete it"),
             );
         }
+        Delivery::Refused { message, .. } => {
+            let message = format!("the API server does not take its ConfigMap: {message}");
+            return Finding::no(KIND, "ApplyFailed", message);
+        }
+        Delivery::Lost { name, last, found } => return lost(KIND, name, last, found.as_ref()),
         Delivery::Kept(None) => {
             return Finding::no(
                 KIND,
@@ -152,6 +167,17 @@ fn delivered(seen: &Seen) -> Finding {
     }
 }
 
+fn lost(kind: &'static str, name: &str, last: &ConfigHash, found: Option<&ConfigHash>) -> Finding {
+    let instead = match found {
+        Some(found) => format!("somebody else wrote configuration {found} into ConfigMap {name}"),
+        None => format!("ConfigMap {name} does not hold it any more, and new pods get none"),
+    };
+    let message = format!(
+        "this generation cannot be used, configuration {last} was the last good one, and {instead}; correct the policy"
+    );
+    Finding::no(kind, "LastGoodLost", message)
+}
+
 /// What is unknown of sidecars as long as not all were asked; nothing, if all were.
 fn not_observed(kind: &'static str, pods: &PodSummary) -> Option<Finding> {
     let counts = &pods.counts;
@@ -186,9 +212,22 @@ fn forwarding(spec: &LogRotationPolicySpec, pods: &PodSummary) -> Finding {
     wrong(KIND, "DestinationUnreachable", "lines do not arrive at", &pods.unreachable)
         .or_else(|| not_observed(KIND, pods))
         .or_else(|| no_files(KIND, pods))
+        .or_else(|| on_the_way(KIND, pods))
         .unwrap_or_else(|| {
-            Finding::yes(KIND, "AsConfigured", "no sidecar reports a destination that it cannot reach")
+            let message = "every sidecar has a connection to each destination, or had all it sent confirmed";
+            Finding::yes(KIND, "AsConfigured", message)
         })
+}
+
+/// What is not known of destinations that nobody reports trouble with: whether lines would arrive.
+fn on_the_way(kind: &'static str, pods: &PodSummary) -> Option<Finding> {
+    if let Some((pod, destination)) = &pods.connecting {
+        let message = format!("lines of pod {pod} wait for its first connection to {destination}");
+        return Some(Finding::unknown(kind, "Connecting", message));
+    }
+    let (pod, destination) = pods.idle.as_ref()?;
+    let message = format!("pod {pod} has had nothing to send to {destination} yet");
+    Some(Finding::unknown(kind, "Idle", message))
 }
 
 fn wrong(kind: &'static str, reason: &'static str, what: &str, example: &Example) -> Option<Finding> {
@@ -200,6 +239,9 @@ fn no_files(kind: &'static str, pods: &PodSummary) -> Option<Finding> {
     let message = "no sidecar has found a file yet that the patterns match";
     (pods.files == 0).then(|| Finding::unknown(kind, "NoFiles", message))
 }
+
+/// Reasons for not knowing that leave nothing to be desired.
+const NO_MATTER: [&str; 3] = ["NotConfigured", "NoPods", "Idle"];
 
 fn ready(findings: &[Finding], pods: &PodSummary) -> Finding {
     const KIND: &str = "Ready";
@@ -214,9 +256,12 @@ fn ready(findings: &[Finding], pods: &PodSummary) -> Finding {
         );
         return Finding::no(KIND, "PodsMissing", message);
     }
-    let matters = |finding: &&Finding| {
-        finding.truth == Truth::Unknown && !["NotConfigured", "NoPods"].contains(&finding.reason)
-    };
+    if !pods.searched {
+        let message = "nobody has looked yet whether there are pods without a sidecar";
+        return Finding::unknown(KIND, NOT_SEARCHED, message);
+    }
+    let matters =
+        |finding: &&Finding| finding.truth == Truth::Unknown && !NO_MATTER.contains(&finding.reason);
     match findings.iter().find(matters) {
         Some(unknown) => same(unknown),
         None if pods.counts.injected == 0 => {

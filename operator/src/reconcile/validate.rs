@@ -22,8 +22,17 @@ pub const LARGEST_FILE: usize = 512 << 10;
 /// The greatest length of all authorities together, in bytes. The public ones have about 200 KiB.
 const LARGEST_AUTHORITIES: usize = 384 << 10;
 
-/// The destinations that a policy names, by name; `None` is not there.
-pub type Found = BTreeMap<String, Option<FoundDestination>>;
+/// The destinations that a policy names, by name.
+pub type Found = BTreeMap<String, Result<FoundDestination, Absent>>;
+
+/// Why a destination cannot be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// There is none of that name.
+    Missing,
+    /// It is there, and cannot be read.
+    Unreadable(String),
+}
 
 /// A destination, and what it needs from other objects.
 #[derive(Clone, Debug)]
@@ -98,6 +107,7 @@ impl fmt::Display for Problem {
 pub fn policy(policy: &LogRotationPolicy, found: &Found) -> Result<Validated, Vec<Problem>> {
     let name = policy.metadata.name.as_deref().unwrap_or_default();
     let mut problems = missing(&policy.spec, found);
+    problems.extend(unreadable(found));
     problems.extend(unknown_authorities(found));
     let checked = check(resolve_all(name, &policy.spec, found));
     match checked {
@@ -142,7 +152,7 @@ pub fn destination(name: &str, spec: &LogDestinationSpec) -> Result<(), Vec<Prob
 }
 
 fn missing(spec: &LogRotationPolicySpec, found: &Found) -> Vec<Problem> {
-    let is_missing = |name: &str| !matches!(found.get(name), Some(Some(_)));
+    let is_missing = |name: &str| matches!(found.get(name), None | Some(Err(Absent::Missing)));
     let mut problems = Vec::new();
     for (index, log) in spec.logs.iter().enumerate() {
         for (position, to) in log.forward.iter().flat_map(|forward| &forward.destinations).enumerate() {
@@ -162,9 +172,20 @@ fn missing(spec: &LogRotationPolicySpec, found: &Found) -> Vec<Problem> {
     problems
 }
 
+fn unreadable(found: &Found) -> impl Iterator<Item = Problem> {
+    found.iter().filter_map(|(name, found)| match found {
+        Err(Absent::Unreadable(error)) => Some(Problem {
+            destination: Some(name.clone()),
+            reason: Reason::Invalid,
+            message: format!("it cannot be read; is its definition of a later version? {error}"),
+        }),
+        _ => None,
+    })
+}
+
 /// The destinations that are there.
 fn each(found: &Found) -> impl Iterator<Item = (&String, &FoundDestination)> {
-    found.iter().filter_map(|(name, found)| Some((name, found.as_ref()?)))
+    found.iter().filter_map(|(name, found)| Some((name, found.as_ref().ok()?)))
 }
 
 fn unknown_authorities(found: &Found) -> Vec<Problem> {
@@ -206,12 +227,12 @@ fn resolve_all(name: &str, spec: &LogRotationPolicySpec, found: &Found) -> (Valu
         .iter()
         .enumerate()
         .map(|(index, (destination, found))| match found {
-            Some(found) => {
+            Ok(found) => {
                 let path = format!("destinations[{index}]");
                 let (spec, pem) = (&found.destination.spec, found.pem().unwrap_or_default());
                 resolve::destination(name, destination, spec, pem, &path, &mut refusals)
             }
-            None => resolve::stand_in(destination),
+            Err(_) => resolve::stand_in(destination),
         })
         .collect();
     file["destinations"] = destinations.into();

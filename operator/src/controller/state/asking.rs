@@ -161,7 +161,7 @@ impl State {
         let before = (seen.report.take(), seen.error.take());
         (seen.report, seen.error) = match read {
             Ok(mut report) => {
-                report.keep_times_of(before.0.as_ref().unwrap_or(&Report::default()));
+                report.keep_failures_of(before.0.as_ref().unwrap_or(&Report::default()));
                 (Some(report), None)
             }
             Err(error) => (None, Some(error)),

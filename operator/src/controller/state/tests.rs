@@ -16,6 +16,7 @@ fn policy() -> Key {
 fn pod(name: &str, stage: Stage) -> Pod {
     let yaml = format!(
         "metadata: {{ namespace: shop, name: {name}, uid: {name}, annotations: {{ capstan.dev/policy: web }} }}
+spec: {{ initContainers: [{{ name: capstan }}] }}
 status: {{ podIP: 10.0.0.1 }}"
     );
     Pod { stage, ..Pod::read(&serde_yaml_ng::from_str::<PodPart>(&yaml).unwrap()) }
@@ -174,9 +175,9 @@ fn who_does_not_run_is_not_observed_and_not_asked() {
     state.pod_seen(pod("a", Stage::Running), now);
     let question = state.take_due(now + schedule::SOON).unwrap();
     state.answered(&question, answer(OLD), now, INTERVAL);
-    assert_eq!(state.summary(&policy(), &plan(OLD)).counts.up_to_date, 1);
+    assert_eq!(state.summary(&policy(), &plan(OLD), None).counts.up_to_date, 1);
     state.pod_seen(pod("a", Stage::Waiting), now);
-    let counts = state.summary(&policy(), &plan(OLD)).counts;
+    let counts = state.summary(&policy(), &plan(OLD), None).counts;
     assert_eq!((counts.up_to_date, counts.unobserved), (0, 1));
     assert_eq!(state.take_due(now + INTERVAL * 2).unwrap_err(), None);
 }
@@ -191,7 +192,7 @@ fn an_answer_of_a_pod_that_was_replaced_counts_for_nothing() {
     let successor = Pod { uid: "another".to_owned(), ..pod("a", Stage::Running) };
     state.pod_seen(successor, now);
     state.answered(&question, answer(OLD), now, INTERVAL);
-    assert_eq!(state.summary(&policy(), &plan(OLD)).counts.up_to_date, 0);
+    assert_eq!(state.summary(&policy(), &plan(OLD), None).counts.up_to_date, 0);
     assert!(state.take_due(now + schedule::SOON).is_ok(), "the successor is asked");
 }
 
@@ -263,7 +264,7 @@ fn what_was_said_long_ago_counts_no_more() {
     state.pod_seen(pod("a", Stage::Running), now);
     let question = state.take_due(now + schedule::SOON).unwrap();
     state.answered(&question, answer(OLD), now, INTERVAL);
-    let observed = || state.summary(&policy(), &plan(OLD)).observed;
+    let observed = || state.summary(&policy(), &plan(OLD), None).observed;
     state.expire(now + INTERVAL * 3, INTERVAL);
     assert_eq!(observed(), 1);
     drain(&state.policies);
@@ -285,12 +286,26 @@ fn pods_without_a_sidecar_are_news_once() {
         reason: "SidecarMissing".to_owned(),
         message: String::new(),
     };
+    let missing = || state.summary(&policy(), &Plan::default(), Some(7)).counts.missing;
+    assert_eq!(missing(), 7, "nobody has looked since");
     assert_eq!(state.swept(vec![bare("a")]).len(), 1);
     assert_eq!(drain(&state.policies), ["shop/web"]);
-    assert_eq!(state.summary(&policy(), &Plan::default()).counts.missing, 1);
+    assert_eq!(missing(), 1);
     assert_eq!(state.swept(vec![bare("a")]).len(), 0);
     assert_eq!(drain(&state.policies), [""; 0]);
     assert_eq!(state.swept(vec![]).len(), 0);
     assert_eq!(drain(&state.policies), ["shop/web"]);
-    assert_eq!(state.summary(&policy(), &Plan::default()).counts.missing, 0);
+    assert_eq!(missing(), 0);
+}
+
+#[test]
+fn that_nobody_is_missing_is_news_the_first_time() {
+    let state = State::default();
+    state.planned(&policy(), plan(OLD), Instant::now());
+    assert!(!state.summary(&policy(), &plan(OLD), None).searched);
+    assert_eq!(state.swept(vec![]).len(), 0);
+    assert_eq!(drain(&state.policies), ["shop/web"]);
+    assert!(state.summary(&policy(), &plan(OLD), None).searched);
+    state.swept(vec![]);
+    assert_eq!(drain(&state.policies), [""; 0]);
 }

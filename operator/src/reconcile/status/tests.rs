@@ -1,14 +1,19 @@
 //! Conditions from what was observed.
 
+mod delivery;
+
 use std::collections::BTreeMap;
 
 use capstan_config::ConfigHash;
+use capstan_crds::destination::LastError;
 use capstan_crds::policy::PodCounts;
 
 use super::*;
-use crate::feedback::report::{DestinationReport, Failure, LogReport, Observation, PolicyReport, Report};
+use crate::feedback::report::{
+    DestinationReport, Failure, Link, LogReport, Observation, PolicyReport, Report,
+};
 use crate::pods::index::Entry;
-use crate::pods::record::{Pod, PodPart};
+use crate::pods::record::{Pod, PodPart, Sidecar};
 use crate::reconcile::summary::{self, Question};
 
 const BOTH: &str = "logs: [{ name: access, files: { include: [/a] },
@@ -40,7 +45,7 @@ fn good() -> Report {
         logs: BTreeMap::from([("web/access".to_owned(), LogReport { files: 1, held: None })]),
         destinations: BTreeMap::from([(
             "central".to_owned(),
-            DestinationReport { connected: true, failing: None },
+            DestinationReport { link: Link::Works, failing: None },
         )]),
     }
 }
@@ -54,7 +59,11 @@ fn silent(name: &str) -> Entry {
     Entry { pod: pod(name), seen: Observation { error, ..Observation::default() } }
 }
 
-fn sum(entries: &[Entry], missing: usize) -> PodSummary {
+fn sum(entries: &[Entry], missing: i64) -> PodSummary {
+    sum_found(entries, Some(missing))
+}
+
+fn sum_found(entries: &[Entry], missing: Option<i64>) -> PodSummary {
     let hash = hash();
     let question = Question {
         policy: "web",
@@ -76,7 +85,7 @@ fn conditions_of(spec: &str, problems: &[Problem], delivery: Delivery, pods: &Po
     odd.map(|it| format!("{}={} {}", it.type_, it.status, it.reason)).collect()
 }
 
-fn observed(entries: &[Entry], missing: usize) -> Vec<String> {
+fn observed(entries: &[Entry], missing: i64) -> Vec<String> {
     conditions_of(BOTH, &[], Delivery::Applied(hash()), &sum(entries, missing))
 }
 
@@ -157,13 +166,52 @@ fn files_and_destinations_that_trouble_a_sidecar_are_told() {
 
     let failing = Some(Failure { message: "certificate expired".to_owned(), since: String::new() });
     let mut failed = good();
-    failed.destinations.insert("central".to_owned(), DestinationReport { connected: false, failing });
+    failed.destinations.insert("central".to_owned(), DestinationReport { link: Link::Connecting, failing });
     assert_eq!(
         observed(&[said("a", good()), said("b", failed.clone())], 0),
         ["Forwarding=False DestinationUnreachable", "Ready=False DestinationUnreachable"]
     );
     let summary = sum(&[said("b", failed)], 0);
     assert_eq!(summary.unreachable, Some(("b".to_owned(), "central: certificate expired".to_owned())));
+}
+
+#[test]
+fn that_lines_arrive_is_said_only_of_what_was_seen() {
+    let with = |link: Link| {
+        let mut report = good();
+        report.destinations.insert("central".to_owned(), DestinationReport { link, failing: None });
+        observed(&[said("a", good()), said("b", report)], 0)
+    };
+    assert_eq!(with(Link::Idle), ["Forwarding=Unknown Idle", "Ready=True AsConfigured"]);
+    assert_eq!(with(Link::Connecting), ["Forwarding=Unknown Connecting", "Ready=Unknown Connecting"]);
+    assert_eq!(with(Link::Works), ["Ready=True AsConfigured"]);
+    let mut older = good();
+    older.destinations.clear();
+    assert_eq!(observed(&[said("a", older)], 0)[0], "Forwarding=Unknown Idle");
+}
+
+#[test]
+fn one_failure_is_the_example_while_it_goes_on() {
+    let failing = |name: &str, message: &str, minute: u32| {
+        let since = format!("2026-11-21T00:{minute:02}:00Z");
+        let failing = Some(Failure { message: message.to_owned(), since });
+        let mut report = good();
+        report
+            .destinations
+            .insert("central".to_owned(), DestinationReport { link: Link::Connecting, failing });
+        said(name, report)
+    };
+    let example = |entries: &[Entry], told: Option<&LastError>| {
+        let entries = entries.iter().map(|entry| (entry, "web"));
+        summary::of_destination("central", entries, told).last_error
+    };
+    let (old, new) = (failing("b", "refused", 1), failing("a", "timed out", 2));
+    let first = example(&[old.clone(), new.clone()], None).unwrap();
+    assert_eq!((first.pod.as_str(), first.message.as_str()), ("b", "refused"), "the longest");
+    let older = failing("0", "refused", 0);
+    assert_eq!(example(&[older, old, new.clone()], Some(&first)), Some(first.clone()), "it goes on");
+    assert_eq!(example(&[new], Some(&first)).unwrap().pod, "a", "it is over");
+    assert_eq!(example(&[said("b", good())], Some(&first)), None);
 }
 
 #[test]
@@ -204,46 +252,34 @@ fn a_sidecar_that_does_not_run_says_why() {
 }
 
 #[test]
-fn a_spec_that_cannot_be_used_keeps_what_was_good() {
-    let problem = |destination: Option<&str>, reason, message: &str| Problem {
-        destination: destination.map(str::to_owned),
-        reason,
-        message: message.to_owned(),
+fn before_anybody_has_looked_for_pods_without_a_sidecar_nothing_is_ready() {
+    let spec = serde_yaml_ng::from_str(BOTH).unwrap();
+    let of = |pods: &PodSummary| {
+        let seen = Seen { problems: &[], delivery: &Delivery::Applied(hash()), pods };
+        policy(&spec, None, &[], &seen, Timestamp::UNIX_EPOCH)
     };
-    let conditions = |problem: Problem, kept: Option<ConfigHash>| {
-        conditions_of(BOTH, &[problem], Delivery::Kept(kept), &sum(&[said("a", good())], 0))
-    };
-    assert_eq!(
-        conditions(problem(None, Reason::NotSupported, "spec.budget: is not supported yet"), Some(hash())),
-        ["Accepted=False NotSupported", "ConfigDelivered=False LastGoodKept", "Ready=False NotSupported"]
-    );
-    assert_eq!(
-        conditions(problem(None, Reason::Invalid, "spec.logs[0]: bad"), None),
-        ["Accepted=False Invalid", "ConfigDelivered=False NothingDelivered", "Ready=False Invalid"]
-    );
-    assert_eq!(
-        conditions(problem(None, Reason::DestinationMissing, "there is no"), Some(hash())),
-        [
-            "DestinationsResolved=False DestinationMissing",
-            "ConfigDelivered=False LastGoodKept",
-            "Ready=False DestinationMissing"
-        ]
-    );
-    assert_eq!(
-        conditions(problem(Some("central"), Reason::AuthorityMissing, "there is no"), Some(hash()))[0],
-        "DestinationsResolved=False AuthorityMissing"
-    );
-    assert_eq!(
-        conditions(problem(Some("central"), Reason::NotSupported, "UDP"), Some(hash()))[0],
-        "DestinationsResolved=False DestinationInvalid"
-    );
+    let unknown = of(&sum_found(&[said("a", good())], None));
+    let ready = unknown.conditions.last().unwrap();
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("Unknown", "NotSearched"));
+    assert_eq!(missing(&unknown), None, "the next leader has nothing to go by either");
+    assert_eq!(missing(&of(&sum(&[], 2))), Some(2));
+    assert_eq!(missing(&LogRotationPolicyStatus::default()), None);
 }
 
 #[test]
-fn a_name_that_is_taken_is_said() {
-    let conditions = conditions_of(BOTH, &[], Delivery::NameTaken("capstan-web".to_owned()), &sum(&[], 0));
-    assert_eq!(conditions[0], "ConfigDelivered=False NameTaken");
-    assert_eq!(conditions.last().unwrap(), "Ready=False NameTaken");
+fn a_pod_with_the_label_and_without_the_sidecar_is_missing() {
+    let mut labelled = silent("b");
+    labelled.pod.sidecar = Sidecar::Missing;
+    let counts = sum(&[said("a", good()), labelled], 1).counts;
+    assert_eq!((counts.matched, counts.injected, counts.missing, counts.unobserved), (3, 1, 2, 0));
+}
+
+#[test]
+fn who_was_not_asked_yet_is_known() {
+    let fresh = Entry { pod: pod("a"), seen: Observation::default() };
+    let mut waiting = fresh.clone();
+    waiting.pod.stage = crate::pods::record::Stage::Waiting;
+    assert_eq!(sum(&[fresh, waiting, silent("b"), said("c", good())], 0).unasked, 1);
 }
 
 #[test]

@@ -19,9 +19,9 @@ fn found(
     name: &str,
     yaml: &str,
     authority: Option<Result<String, String>>,
-) -> (String, Option<FoundDestination>) {
+) -> (String, Result<FoundDestination, Absent>) {
     let destination = Arc::new(LogDestination::new(name, spec(yaml)));
-    (name.to_owned(), Some(FoundDestination { destination, authority }))
+    (name.to_owned(), Ok(FoundDestination { destination, authority }))
 }
 
 /// The two destinations of the test data.
@@ -77,10 +77,19 @@ fn a_preset_gives_way_to_what_is_written() {
 }
 
 #[test]
+fn a_destination_that_cannot_be_read_is_not_said_to_be_missing() {
+    let policy = one_log("forward: { destinations: [{ name: later }] }");
+    let found: Found = [("later".to_owned(), Err(Absent::Unreadable("unknown variant".to_owned())))].into();
+    let message =
+        "LogDestination later: it cannot be read; is its definition of a later version? unknown variant";
+    assert_eq!(refusals(&policy, &found), [(Reason::Invalid, message.to_owned())]);
+}
+
+#[test]
 fn a_missing_destination_is_named_and_everything_else_is_checked_too() {
     let policy =
         one_log("forward: { destinations: [{ name: elsewhere }], facility: Local0 }, maxLineBytes: 1");
-    let found: Found = [("elsewhere".to_owned(), None)].into();
+    let found: Found = [("elsewhere".to_owned(), Err(Absent::Missing))].into();
     assert_eq!(
         refusals(&policy, &found),
         [
