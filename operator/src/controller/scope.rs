@@ -72,7 +72,6 @@ impl Scope {
         tasks.spawn(watches::policies(self.api(), policy_writer, context.clone()));
         tasks.spawn(watches::destinations(self.api(), destination_writer, context.clone()));
         tasks.spawn(watches::config_maps(self.api::<PartialObjectMeta<ConfigMap>>(), context.clone()));
-        tasks.spawn(watches::pods(self.api(), context.clone(), complete));
         tasks.spawn(write_events(
             self.client.clone(),
             self.settings.instance.clone(),
@@ -80,9 +79,12 @@ impl Scope {
             told,
         ));
         let ready = async {
+            // An error means that the watch has ended, and then so do we. Nobody else may wait for the stores: of several
+            // that wait, only the last is woken.
             let _stores =
                 (context.policies.wait_until_ready().await, context.destinations.wait_until_ready().await);
-            // An error means that the watch has ended, and then so do we.
+            // What a sidecar left behind is counted for its policies, so these come first.
+            tasks.spawn(watches::pods(self.api(), context.clone(), complete));
             drop(pods_complete.wait_for(|complete| *complete).await);
         };
         let stopped = || {

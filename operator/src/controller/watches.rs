@@ -219,9 +219,6 @@ fn about_config_map(context: &Context, object: &PartialObjectMeta<ConfigMap>) ->
 /// Injected pods. They come whole over the wire, since their metadata alone has neither address nor what a sidecar left
 /// behind, which is there for a moment only; what is kept of them is small.
 pub async fn pods(api: Api<PodPart>, context: Arc<Context>, complete: watch::Sender<bool>) {
-    // What a sidecar left behind is counted for its policies, so these come first. An error means that their watch has
-    // ended, and then so do we.
-    drop(context.policies.wait_until_ready().await);
     let mut since = Some(Timestamp::now() - NEWS);
     let config = watcher::Config::default().labels(&format!("{}=true", names::INJECTED)).page_size(200);
     let stream = watcher::watcher(api, config).default_backoff();
