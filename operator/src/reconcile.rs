@@ -79,7 +79,7 @@ pub async fn policy(policy: &LogRotationPolicy, context: &Context) -> Result<(),
     context.metrics.counted(&key, &pods.counts);
     let generation = policy.metadata.generation;
     if conditions::are_early(context.leading(), pods.unasked > 0, before.observed_generation, generation) {
-        context.postpone_policy(key);
+        context.state.policies.add_at(key, context.asked_by());
     } else {
         let problems: &[Problem] = validated.as_ref().err().map(Vec::as_slice).unwrap_or_default();
         let seen = status::Seen { problems, delivery: &delivery, pods: &pods };

@@ -1,6 +1,6 @@
 //! What reconciling needs beside the object: a client, what is watched, what is known.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use super::state::State;
 use super::watches::Guarded;
 use crate::events::Telling;
 use crate::pods::Key;
+use crate::reconcile::conditions::ASKING;
 use crate::reconcile::fetch::Lookup;
 use crate::reconcile::validate::Absent;
 use crate::references;
@@ -74,16 +75,6 @@ pub struct Context {
     /// How often in a row an object could not be reconciled.
     failures: Mutex<BTreeMap<(&'static str, Key), u32>>,
     began: Instant,
-    postponed: Mutex<Postponed>,
-}
-
-/// Objects whose status is left as it was written before we led, until their sidecars were asked.
-#[derive(Debug, Default)]
-pub struct Postponed {
-    /// Policies.
-    pub policies: BTreeSet<Key>,
-    /// Destinations.
-    pub destinations: BTreeSet<Key>,
 }
 
 impl Context {
@@ -108,7 +99,6 @@ impl Context {
             destination_statuses,
             failures: Mutex::default(),
             began: Instant::now(),
-            postponed: Mutex::default(),
         }
     }
 
@@ -117,19 +107,9 @@ impl Context {
         self.began.elapsed()
     }
 
-    /// The status of a policy is looked at again when sidecars had the time to answer.
-    pub fn postpone_policy(&self, policy: Key) {
-        self.postponed.lock().unwrap_or_else(PoisonError::into_inner).policies.insert(policy);
-    }
-
-    /// The status of a destination is looked at again when sidecars had the time to answer.
-    pub fn postpone_destination(&self, destination: Key) {
-        self.postponed.lock().unwrap_or_else(PoisonError::into_inner).destinations.insert(destination);
-    }
-
-    /// What was postponed.
-    pub fn take_postponed(&self) -> Postponed {
-        std::mem::take(&mut self.postponed.lock().unwrap_or_else(PoisonError::into_inner))
+    /// When sidecars had the time to answer: what is not known by then is unknown.
+    pub fn asked_by(&self) -> Instant {
+        self.began + ASKING
     }
 
     /// An object could not be reconciled: returns when to try again.

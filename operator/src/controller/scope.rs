@@ -16,7 +16,7 @@ use kube::{Api, Client, Resource};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::context::{Context, Postponed};
+use super::context::Context;
 use super::metrics::Metrics;
 use super::rates::{Rate, Rates};
 use super::state::State;
@@ -26,7 +26,6 @@ use crate::events::{self, Level, Telling};
 use crate::feedback;
 use crate::pods::missing::Bare;
 use crate::pods::{Key, missing, push, repair};
-use crate::reconcile::conditions::ASKING;
 use crate::reconcile::{self, ReconcileError};
 
 const POLICY: &str = "LogRotationPolicy";
@@ -121,7 +120,6 @@ impl Scope {
     /// What goes on beside reconciling.
     fn start_rounds(&self, tasks: &mut JoinSet<()>, context: &Arc<Context>) {
         let (state, metrics) = (context.state.clone(), self.metrics.clone());
-        tasks.spawn(look_at_postponed(context.clone()));
         let (rate, interval) = (self.rates.questions.clone(), self.settings.feedback_interval);
         tasks.spawn(feedback::read::run(state.clone(), metrics.clone(), rate, interval));
         let (found, bare) = watch::channel(Vec::new());
@@ -232,18 +230,6 @@ async fn write_events(client: Client, instance: String, rate: Arc<Rate>, mut tol
         rate.turn().await;
         events::tell(&client, &instance, &telling).await;
     }
-}
-
-/// Looks again at what was postponed, once sidecars had the time to answer. Those that did have led there by themselves.
-async fn look_at_postponed(context: Arc<Context>) {
-    // A moment longer, for those that are being decided about.
-    let rest = ASKING.saturating_sub(context.leading()) + Duration::from_secs(1);
-    tokio::time::sleep(rest).await;
-    let Postponed { policies, destinations } = context.take_postponed();
-    context.state.policies.add(policies);
-    context.state.destinations.add(destinations);
-    // What ends would end everything.
-    std::future::pending::<()>().await;
 }
 
 /// Looks for pods without a sidecar, again and again, and leaves them in `found` for whoever may repair them.

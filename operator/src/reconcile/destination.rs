@@ -27,7 +27,7 @@ pub async fn reconcile(destination: &LogDestination, context: &Context) -> Resul
     let seen = Seen { problems: &problems, used_by: context.users(&key), sidecars };
     let unasked = seen.sidecars.unasked > 0 || seen.sidecars.policies < seen.used_by;
     if conditions::are_early(context.leading(), unasked, before.observed_generation, generation) {
-        context.postpone_destination(key);
+        context.state.destinations.add_at(key, context.asked_by());
         return Ok(());
     }
     let after = status(generation, &before.conditions, &seen, Timestamp::now());
