@@ -14,7 +14,7 @@ WITH_HELM := HELM=$${HELM:-$$(command -v helm || $(CLUSTER) build helm)}
   cluster-up cluster-down cluster-status images test-images e2e bench-operator
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
 setup: ## install what the tests and the demo need (rsyslog, gunicorn, openssl, gzip, promtool)
 	@peers/install.sh
