@@ -255,8 +255,13 @@ impl Receiver {
     }
 }
 
-/// An authority made for this one certificate: its PEM, that of the certificate, and the key's.
-fn certificate(names: &[String]) -> Result<(String, String, String)> {
+/// A certificate for these names by an authority made for it alone: the PEM of the authority, of the certificate, and of
+/// its key.
+///
+/// # Errors
+///
+/// A name is none, or no key can be made.
+pub fn certificate(names: &[String]) -> Result<(String, String, String)> {
     let mut params = CertificateParams::new(Vec::new())?;
     // A certificate whose issuer has its own name would look self-signed.
     params.distinguished_name.push(DnType::CommonName, "capstan-e2e authority");

@@ -3,12 +3,11 @@ use capstan_e2e::images::Image;
 use capstan_e2e::namespace::{Namespace, Security};
 use capstan_e2e::test::in_namespace;
 use capstan_e2e::workload::{self, annotated, deployment, pod};
-use capstan_e2e::{install, policy, wait};
+use capstan_e2e::{install, policy, receiver, wait};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
 use crate::alone;
@@ -150,22 +149,16 @@ async fn published(namespace: &Namespace, authority: &str) -> Result<()> {
 /// Writes a certificate for the webhook's Service into its Secret, by an authority made for it, which is returned. As
 /// cert-manager does, it leaves the Secret's other fields as they are: those of the operator's own authority.
 async fn own_certificate(namespace: &Namespace) -> Result<String> {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate()?;
-    let authority = params.self_signed(&key)?;
-    let issuer = Issuer::new(params, key);
-    let leaf_key = KeyPair::generate()?;
     let host = format!("capstan-webhook.{}.svc", install::NAMESPACE);
-    let leaf = CertificateParams::new(vec![host])?.signed_by(&leaf_key, &issuer)?;
+    let (authority, certificate, key) = receiver::certificate(&[host])?;
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
         "metadata": { "name": "capstan-webhook-certificate" },
-        "stringData": { "tls.crt": leaf.pem(), "tls.key": leaf_key.serialize_pem(), "ca.crt": authority.pem() },
+        "stringData": { "ca.crt": authority, "tls.crt": certificate, "tls.key": key },
     });
     let operators = Namespace { name: install::NAMESPACE.to_owned(), ..namespace.clone() };
     operators.apply_object(&secret).await?;
-    Ok(authority.pem())
+    Ok(authority)
 }
 
 fn app(name: &str) -> Value {
